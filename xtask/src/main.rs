@@ -1,1 +1,35 @@
-fn main() {}
+//! tracer's chores. `cargo xtask --help` lists them; each lives in the module of its name.
+
+mod apt;
+mod cargo;
+mod command;
+mod run;
+mod toolchain;
+
+use std::{ffi::OsString, process::ExitCode};
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+
+#[derive(Parser)]
+#[command(name = "cargo xtask", about)]
+struct Args {
+    #[command(subcommand)]
+    chore: Chore,
+}
+
+#[derive(Subcommand)]
+enum Chore {
+    /// Set up the eBPF toolchain if it is missing, build tracer and run it as root
+    Run {
+        /// What tracer is given
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<OsString>,
+    },
+}
+
+fn main() -> Result<ExitCode> {
+    match Args::parse().chore {
+        Chore::Run { args } => run::run(&args),
+    }
+}
