@@ -1,8 +1,24 @@
+//! The kernel side of tracer: hooks that keep one entry per TCP socket and tell the daemon of its
+//! end, of RSTs and of failed calls.
 #![no_std]
 #![no_main]
+
+mod conns;
+mod emit;
+mod globals;
+mod hooks;
+mod maps;
+mod read;
+mod sock;
+mod task;
 
 #[cfg(not(test))]
 #[panic_handler]
 fn panic(_info: &core::panic::PanicInfo) -> ! {
     loop {}
 }
+
+// The tracing helpers are gpl_only.
+#[unsafe(link_section = "license")]
+#[unsafe(no_mangle)]
+static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";

@@ -1,0 +1,175 @@
+//! The state that the kernel side keeps for every TCP socket between its birth and its end.
+
+use crate::task::Task;
+
+/// How the owner is known; the wire value of `attribution`.
+pub mod attribution {
+    pub const NONE: u8 = 0;
+    /// The process that called connect.
+    pub const CONNECT: u8 = 1;
+    /// The process to which accept returned the socket.
+    pub const ACCEPT: u8 = 2;
+    /// The process that last sent or received on it.
+    pub const IO: u8 = 3;
+    /// Not accepted yet: the process that owns the listener.
+    pub const LISTENER: u8 = 4;
+    /// Found among the open files of a process when tracing began.
+    pub const SCAN: u8 = 5;
+    /// The process whose call ended it; nothing earlier was seen.
+    pub const SYSCALL: u8 = 6;
+}
+
+/// Bits of [`Conn::flags`].
+pub mod flag {
+    /// We sent the SYN (active open): bytes_acked counts it.
+    pub const ACTIVE: u32 = 1 << 0;
+    /// Cloned from a listener (passive open).
+    pub const PASSIVE: u32 = 1 << 1;
+    /// Open before tracing began, or its birth was not seen.
+    pub const PREEXISTING: u32 = 1 << 2;
+    /// Our FIN was queued (→ FIN_WAIT1 or LAST_ACK).
+    pub const LOCAL_FIN: u32 = 1 << 3;
+    /// The peer's FIN was processed (→ CLOSE_WAIT or CLOSING).
+    pub const PEER_FIN: u32 = 1 << 4;
+    /// Went through CLOSING: both FINs crossed.
+    pub const CLOSING: u32 = 1 << 5;
+    /// tcp_receive_reset fired for it.
+    pub const RST_RECEIVED: u32 = 1 << 6;
+    /// tcp_send_reset fired for it before TCP_CLOSE.
+    pub const RST_SENT: u32 = 1 << 7;
+    /// That RST was an active one (`skb` NULL: tcp_send_active_reset).
+    pub const RST_SENT_ACTIVE: u32 = 1 << 8;
+    /// TCP_CLOSE was reported.
+    pub const CLOSED: u32 = 1 << 9;
+    /// A SIGPIPE was generated for a send on it.
+    pub const SIGPIPE: u32 = 1 << 10;
+    /// The final state change ran in the context of `closer`.
+    pub const CLOSE_IN_TASK: u32 = 1 << 11;
+    /// No run saw TCP_CLOSE: made good at tcp_destroy_sock.
+    pub const RECOVERED: u32 = 1 << 12;
+    /// No room in the map: nothing before TCP_CLOSE is known.
+    pub const UNTRACKED: u32 = 1 << 13;
+    /// The other end, on this node, ended before this record was made.
+    pub const PEER_ENDED: u32 = 1 << 14;
+    /// No descriptor was left at TCP_CLOSE: nothing can follow but a late RST.
+    pub const ORPHAN: u32 = 1 << 15;
+}
+
+/// One entry of the `CONNS` map, keyed by the address of `struct sock` and overwritten at every
+/// birth (slab memory is reused at once: SLAB_TYPESAFE_BY_RCU). Times are CLOCK_MONOTONIC, 0 when
+/// not seen.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct Conn {
+    /// Socket cookie: unique since boot.
+    pub cookie: u64,
+    /// First sight: the SYN, the clone from the listener, or the scan.
+    pub birth_ns: u64,
+    pub established_ns: u64,
+    pub local_fin_ns: u64,
+    pub peer_fin_ns: u64,
+    /// Bytes written by the application (and our SYN, if active) when the peer's FIN arrived.
+    pub written_at_peer_fin: u64,
+    /// The same when our FIN was queued after the peer's.
+    pub written_at_local_fin: u64,
+    /// `sk` and cookie of the other end when it is on this node, else 0.
+    pub peer_sk: u64,
+    pub peer_cookie: u64,
+    pub owner: Task,
+    /// The process whose call ended the local end.
+    pub closer: Task,
+    /// Owner of the other end, left here when that end closed first.
+    pub peer_owner: Task,
+    /// Initial sequence numbers + 1, of this end and of the other; valid when `established_ns` != 0.
+    pub iss: u32,
+    pub irs: u32,
+    /// Jiffies since the last payload in each direction, at the first FIN.
+    pub idle_rx_jiffies: u32,
+    pub idle_tx_jiffies: u32,
+    /// Bits of [`flag`].
+    pub flags: u32,
+    /// Errors that sends and receives returned.
+    pub io_errors: u32,
+    /// First errno that a receive, a send returned; 0 for none.
+    pub read_errno: u16,
+    pub write_errno: u16,
+    /// `enum sk_rst_reason` of the RST sent before TCP_CLOSE.
+    pub rst_reason: u16,
+    /// One of [`attribution`].
+    pub attribution: u8,
+    pub reserved: u8,
+}
+
+impl Conn {
+    pub const ZERO: Conn = Conn {
+        cookie: 0,
+        birth_ns: 0,
+        established_ns: 0,
+        local_fin_ns: 0,
+        peer_fin_ns: 0,
+        written_at_peer_fin: 0,
+        written_at_local_fin: 0,
+        peer_sk: 0,
+        peer_cookie: 0,
+        owner: Task::NONE,
+        closer: Task::NONE,
+        peer_owner: Task::NONE,
+        iss: 0,
+        irs: 0,
+        idle_rx_jiffies: 0,
+        idle_tx_jiffies: 0,
+        flags: 0,
+        io_errors: 0,
+        read_errno: 0,
+        write_errno: 0,
+        rst_reason: 0,
+        attribution: attribution::NONE,
+        reserved: 0,
+    };
+
+    #[inline(always)]
+    pub const fn has(&self, flag: u32) -> bool {
+        self.flags & flag != 0
+    }
+}
+
+crate::assert_size!(Conn, 224);
+
+/// Key of the `LISTENERS` map.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct ListenerKey {
+    /// Address of `struct net`.
+    pub net: u64,
+    /// Local port, host order.
+    pub port: u32,
+    pub reserved: u32,
+}
+
+crate::assert_size!(ListenerKey, 16);
+
+/// Who listens on a port of a namespace.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct Listener {
+    /// The socket that was counted last: a fork shares it, SO_REUSEPORT adds others.
+    pub sk: u64,
+    pub owner: Task,
+    /// Listening sockets on this port (SO_REUSEPORT).
+    pub sockets: u32,
+    /// 1 when they belong to more than one process: then nobody is named.
+    pub ambiguous: u32,
+}
+
+crate::assert_size!(Listener, 56);
+
+/// Value of the `PAIRS` map, keyed by the pair of initial sequence numbers: the end that reached
+/// ESTABLISHED first waits here for the other.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct Waiting {
+    pub sk: u64,
+    pub cookie: u64,
+}
+
+crate::assert_size!(Waiting, 16);

@@ -1,0 +1,34 @@
+//! Per-CPU counters of the kernel side: what could not be kept or told, and what was only counted.
+
+macro_rules! counters {
+    ($($(#[$doc:meta])* $name:ident = $id:literal,)*) => {
+        $($(#[$doc])* pub const $name: u32 = $id;)*
+        /// Number of counters.
+        pub const COUNT: u32 = [$($id),*].len() as u32;
+    };
+}
+
+counters! {
+    /// Ring buffer full: a TCP_CLOSE record was lost.
+    RING_CLOSE = 0,
+    /// Ring buffer full: a RST record was lost.
+    RING_RST = 1,
+    /// Ring buffer full: a send or receive error was lost.
+    RING_IO = 2,
+    /// Ring buffer full: a tcp_destroy_sock record was lost.
+    RING_DESTROYED = 3,
+    /// `CONNS` full or busy: a connection is not tracked before its end.
+    MAP_CONN = 4,
+    /// `LISTENERS` full.
+    MAP_LISTENER = 5,
+    /// `PAIRS` full: the two ends of a connection on this node are not joined.
+    MAP_PAIR = 6,
+    /// Passive sockets that never left SYN_RECV.
+    SYN_RECV_ENDED = 7,
+    /// TCP_CLOSE was not seen (a missed run) and made good at tcp_destroy_sock.
+    RECOVERED = 8,
+    /// `CONNS` entries made: sockets seen, by birth or scan.
+    CONN_INSERTED = 9,
+    /// `CONNS` entries removed.
+    CONN_REMOVED = 10,
+}

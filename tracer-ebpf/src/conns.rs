@@ -1,0 +1,230 @@
+//! The life of a `CONNS` entry: made at a birth, joined with the other end at ESTABLISHED, given
+//! an owner when a process shows itself, removed at tcp_destroy_sock.
+
+use core::ffi::c_void;
+
+use aya_ebpf::{
+    bindings::{BPF_ANY, BPF_NOEXIST},
+    helpers::bpf_ktime_get_ns,
+};
+use tracer_common::{
+    conn::{Conn, Listener, ListenerKey, Waiting, attribution, flag},
+    counters,
+    task::Task,
+};
+
+use crate::{
+    maps::{CONNS, LISTENERS, MPTCP_OWNERS, PAIRS, count},
+    sock::{Sock, Tcp},
+};
+
+#[inline(always)]
+pub fn now() -> u64 {
+    // SAFETY: no arguments.
+    unsafe { bpf_ktime_get_ns() }
+}
+
+/// The entry of `sk`. Entries are written by the socket's own events, which its lock orders; a
+/// process's accept or I/O beside them touches the owner alone.
+#[inline(always)]
+pub fn get(sk: Sock) -> Option<&'static mut Conn> {
+    get_key(sk.key())
+}
+
+#[inline(always)]
+pub fn get_key(key: u64) -> Option<&'static mut Conn> {
+    let conn = CONNS.get_ptr_mut(key)?;
+    // SAFETY: a map value lives until the program ends (RCU).
+    Some(unsafe { &mut *conn })
+}
+
+/// Makes a fresh entry, over whatever socket had this address before.
+#[inline(always)]
+pub fn insert(sk: Sock, flags: u32, owner: Option<Task>, how: u8) {
+    let mut conn = Conn::ZERO;
+    conn.cookie = sk.cookie();
+    conn.birth_ns = now();
+    conn.flags = flags;
+    if let Some(owner) = owner {
+        conn.owner = owner;
+        conn.attribution = how;
+    }
+    store(sk.key(), &conn, BPF_ANY as u64);
+}
+
+#[inline(always)]
+pub fn store(key: u64, conn: &Conn, flags: u64) {
+    match CONNS.insert(key, conn, flags) {
+        Ok(()) => count(counters::CONN_INSERTED),
+        // The scan does not overwrite what an event has made.
+        Err(_) if flags == BPF_NOEXIST as u64 => (),
+        Err(_) => count(counters::MAP_CONN),
+    }
+}
+
+#[inline(always)]
+pub fn remove(sk: Sock) {
+    if CONNS.remove(sk.key()).is_ok() {
+        count(counters::CONN_REMOVED);
+    }
+}
+
+/// ESTABLISHED: takes the initial sequence numbers, and meets the other end if it is on this node.
+/// Both ends hold the same pair of numbers, crossed, also through NAT.
+#[inline(always)]
+pub fn establish(sk: Sock, conn: &mut Conn, tcp: Tcp) {
+    conn.established_ns = now();
+    conn.iss = tcp.u32(crate::globals::offset!(snd_una));
+    conn.irs = tcp.u32(crate::globals::offset!(rcv_nxt));
+    let waiting = Waiting {
+        sk: sk.key(),
+        cookie: conn.cookie,
+    };
+    let key = pair_key(conn);
+    if PAIRS.insert(key, waiting, BPF_NOEXIST as u64).is_ok() {
+        return;
+    }
+    // SAFETY: copied out at once.
+    let Some(first) = (unsafe { PAIRS.get(key) }).copied() else {
+        count(counters::MAP_PAIR);
+        return;
+    };
+    let Some(peer) = get_key(first.sk) else {
+        return;
+    };
+    if first.sk == sk.key() || peer.cookie != first.cookie {
+        return;
+    }
+    peer.peer_sk = sk.key();
+    peer.peer_cookie = conn.cookie;
+    conn.peer_sk = first.sk;
+    conn.peer_cookie = first.cookie;
+    let _ = PAIRS.remove(key);
+}
+
+/// The end of a connection whose other end never came: it is elsewhere.
+#[inline(always)]
+pub fn stop_waiting(conn: &Conn) {
+    if conn.established_ns != 0 && conn.peer_sk == 0 {
+        let _ = PAIRS.remove(pair_key(conn));
+    }
+}
+
+#[inline(always)]
+fn pair_key(conn: &Conn) -> u64 {
+    let (low, high) = if conn.iss < conn.irs {
+        (conn.iss, conn.irs)
+    } else {
+        (conn.irs, conn.iss)
+    };
+    (low as u64) << 32 | high as u64
+}
+
+/// Tells the other end who we were, and learns who it is.
+#[inline(always)]
+pub fn part(conn: &mut Conn) {
+    if conn.peer_sk == 0 {
+        return;
+    }
+    let Some(peer) = get_key(conn.peer_sk) else {
+        return;
+    };
+    if peer.cookie != conn.peer_cookie {
+        return;
+    }
+    peer.peer_owner = conn.owner;
+    peer.flags |= flag::PEER_ENDED;
+    if !conn.peer_owner.is_known() {
+        conn.peer_owner = peer.owner;
+    }
+}
+
+/// The owner of a socket that no process has touched yet: for a child that was never accepted, the
+/// process that listens; for a subflow, the user of its msk; else the process that closed it.
+#[inline(always)]
+pub fn resolve_owner(sk: Sock, tcp: Tcp, conn: &mut Conn, sport: u16) {
+    if tcp.is_mptcp() {
+        // SAFETY: copied out at once.
+        if let Some(owner) = unsafe { MPTCP_OWNERS.get(tcp.msk()) } {
+            conn.owner = *owner;
+            conn.attribution = attribution::IO;
+            return;
+        }
+    }
+    if conn.owner.is_known() {
+        return;
+    }
+    if conn.has(flag::PASSIVE) && !sk.has_socket() {
+        let key = listener_key(sk, sport);
+        // SAFETY: copied out at once.
+        if let Some(listener) = unsafe { LISTENERS.get(key) }
+            && listener.ambiguous == 0
+        {
+            conn.owner = listener.owner;
+            conn.attribution = attribution::LISTENER;
+            return;
+        }
+    }
+    if conn.closer.is_known() {
+        conn.owner = conn.closer;
+        conn.attribution = attribution::SYSCALL;
+    }
+}
+
+#[inline(always)]
+fn listener_key(sk: Sock, port: u16) -> ListenerKey {
+    ListenerKey {
+        net: sk.net() as u64,
+        port: port as u32,
+        reserved: 0,
+    }
+}
+
+/// A socket of `owner` listens.
+#[inline(always)]
+pub fn listen(sk: Sock, owner: Task) {
+    register_listener(listener_key(sk, sk.num()), sk.key(), owner);
+}
+
+#[inline(always)]
+pub fn register_listener(key: ListenerKey, sk: u64, owner: Task) {
+    let mut listener = Listener {
+        sk,
+        owner,
+        sockets: 1,
+        ambiguous: 0,
+    };
+    if let Some(known) = LISTENERS.get_ptr_mut(key) {
+        // SAFETY: a map value lives until the program ends (RCU).
+        let known = unsafe { &mut *known };
+        if known.sockets > 0 {
+            if known.sk == sk {
+                return;
+            }
+            listener.sockets = known.sockets + 1;
+            listener.ambiguous = known.ambiguous | (known.owner.tgid != owner.tgid) as u32;
+        }
+    }
+    if LISTENERS.insert(key, listener, BPF_ANY as u64).is_err() {
+        count(counters::MAP_LISTENER);
+    }
+}
+
+/// A listener is gone; its entry stays for the children that are closed after it.
+#[inline(always)]
+pub fn unlisten(sk: Sock, port: u16) {
+    if let Some(known) = LISTENERS.get_ptr_mut(listener_key(sk, port)) {
+        // SAFETY: a map value lives until the program ends (RCU).
+        let known = unsafe { &mut *known };
+        known.sockets = known.sockets.saturating_sub(1);
+    }
+}
+
+/// A process shows itself as the user of `sk`, an address that came from its own descriptor.
+#[inline(always)]
+pub fn own(sk: *const c_void, owner: Task, how: u8) {
+    if let Some(conn) = get_key(sk as u64) {
+        conn.owner = owner;
+        conn.attribution = how;
+    }
+}

@@ -1,0 +1,59 @@
+//! hook: tracepoints syscalls:sys_exit_accept, sys_exit_accept4 (ret at byte 16)
+//! kernels: all with CONFIG_FTRACE_SYSCALLS; the plain tracepoint, not raw sys_exit, so that only
+//!          these two calls are hooked
+//! context: process
+//! fields: task_struct.files → fdt → fd[ret] → file.private_data → socket.sk
+//!
+//! The exit side, so that an accept which was waiting when tracing began counts too. io_uring's
+//! accept is no call: the first send or receive tells its owner.
+
+use core::ffi::c_void;
+
+use aya_ebpf::{helpers::bpf_get_current_task, macros::tracepoint, programs::TracePointContext};
+use tracer_common::{conn::attribution, proto::IPPROTO_MPTCP};
+
+use crate::{
+    conns,
+    globals::offset,
+    maps::MPTCP_OWNERS,
+    read::{probe, probe_at},
+    task,
+};
+
+const RET_OFFSET: usize = 16;
+
+#[tracepoint]
+pub fn exit_accept(ctx: TracePointContext) -> u32 {
+    let _ = accepted(&ctx);
+    0
+}
+
+#[tracepoint]
+pub fn exit_accept4(ctx: TracePointContext) -> u32 {
+    let _ = accepted(&ctx);
+    0
+}
+
+#[inline(always)]
+fn accepted(ctx: &TracePointContext) -> Option<()> {
+    // SAFETY: within the tracepoint's record.
+    let fd: i64 = unsafe { ctx.read_at(RET_OFFSET) }.ok()?;
+    if fd < 0 {
+        return None;
+    }
+    // SAFETY: no arguments.
+    let current = unsafe { bpf_get_current_task() } as *const c_void;
+    let files = probe::<u64>(current, offset!(task_files))? as *const c_void;
+    let fdt = probe::<u64>(files, offset!(files_fdt))? as *const c_void;
+    let fds = probe::<u64>(fdt, offset!(fdt_fd))? as *const c_void;
+    let file = probe_at::<u64>(fds, fd as usize * 8)? as *const c_void;
+    let socket = probe::<u64>(file, offset!(file_private_data))? as *const c_void;
+    let sk = probe::<u64>(socket, offset!(socket_sk))? as *const c_void;
+    let owner = task::of(current)?;
+    if probe::<u16>(sk, offset!(sk_protocol))? == IPPROTO_MPTCP {
+        let _ = MPTCP_OWNERS.insert(sk as u64, owner, 0);
+    } else {
+        conns::own(sk, owner, attribution::ACCEPT);
+    }
+    Some(())
+}

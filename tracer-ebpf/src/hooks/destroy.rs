@@ -1,0 +1,84 @@
+//! hook: tp_btf tcp_destroy_sock (sk)
+//! kernels: 4.16 and later, unchanged
+//! context: process (the last close) or softirq (an orphan's end)
+//! fields: sk_state, and all of sock.rs when a TCP_CLOSE was missed
+//!
+//! The entry goes. When the descriptor outlived TCP_CLOSE, the daemon is told that no call can
+//! follow. A socket whose TCP_CLOSE no run saw (a program is not entered twice on one CPU) gets its
+//! record here.
+
+use core::ffi::c_void;
+
+use aya_ebpf::{macros::btf_tracepoint, programs::BtfTracePointContext};
+use tracer_common::{
+    conn::{Conn, flag},
+    counters,
+    record::{Destroyed, Head, kind},
+};
+
+use crate::{
+    conns,
+    emit::{self, Event},
+    maps::count,
+    sock::Sock,
+};
+
+#[btf_tracepoint(function = "tcp_destroy_sock")]
+pub fn destroy_sock(ctx: BtfTracePointContext) -> i32 {
+    let sk: *const c_void = ctx.arg(0);
+    let sk = Sock::new(sk);
+    if let Some(conn) = conns::get(sk) {
+        if !conn.has(flag::CLOSED) {
+            recover(sk, conn);
+        } else if !conn.has(flag::ORPHAN) {
+            tell(sk, conn);
+        }
+        conns::remove(sk);
+    }
+    0
+}
+
+#[inline(always)]
+fn tell(sk: Sock, conn: &Conn) {
+    let head = Head {
+        ts_ns: conns::now(),
+        sk: sk.key(),
+        cookie: conn.cookie,
+        kind: kind::DESTROYED,
+        code: 0,
+    };
+    let body = Destroyed {
+        head,
+        io_errors: conn.io_errors,
+        read_errno: conn.read_errno,
+        write_errno: conn.write_errno,
+        flags: conn.flags,
+        reserved: 0,
+    };
+    emit::destroyed(body, counters::RING_DESTROYED);
+}
+
+#[inline(always)]
+fn recover(sk: Sock, conn: &mut Conn) {
+    if conn.established_ns == 0 && !conn.has(flag::ACTIVE | flag::PREEXISTING) {
+        count(counters::SYN_RECV_ENDED);
+        return;
+    }
+    let Some(tcp) = sk.tcp() else { return };
+    count(counters::RECOVERED);
+    conn.flags |= flag::CLOSED | flag::ORPHAN | flag::RECOVERED;
+    conns::part(conn);
+    conns::stop_waiting(conn);
+    emit::full(
+        Event {
+            kind: kind::CLOSE,
+            code: 0,
+            extra: 0,
+            lost: counters::RING_CLOSE,
+        },
+        sk,
+        tcp,
+        conn,
+        None,
+    );
+}

@@ -1,0 +1,9 @@
+//! One file per hook family.
+
+mod accept;
+mod destroy;
+mod io;
+mod reset;
+mod scan;
+mod set_state;
+mod sigpipe;

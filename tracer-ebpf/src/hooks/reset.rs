@@ -1,0 +1,135 @@
+//! hook: tp_btf tcp_send_reset (sk, skb, reason), tcp_receive_reset (sk)
+//! kernels: 6.10 and later with reason and without a socket; before, full sockets only, no reason
+//! context: process or softirq
+//! fields: all of sock.rs; of the segment: head, network_header, transport_header, dev
+//!
+//! tcp_send_reset: `skb` NULL for an active reset (tcp_send_active_reset), else the segment that is
+//! answered. `sk` may be NULL (closed port), a listener or request socket (the segment has the
+//! addresses), a timewait socket (which keeps the connection's cookie) or a full socket.
+//! tcp_receive_reset fires first in tcp_reset, which also the kernel's own abort on data after
+//! shutdown goes through: then tcp_send_reset with a segment follows for the same sk, and it was no
+//! received RST. The daemon tells the two apart.
+
+use core::ffi::c_void;
+
+use aya_ebpf::{macros::btf_tracepoint, programs::BtfTracePointContext};
+use tracer_common::{
+    conn::{Conn, flag},
+    counters,
+    proto::{AF_INET, AF_INET6},
+    record::kind,
+    sock::SockSnap,
+    state,
+};
+
+use crate::{
+    conns,
+    emit::{self, Event},
+    globals::{has_rst_reason, offset},
+    read::{field, pointer, probe, probe_at},
+    sock::{Sock, v4_mapped},
+};
+
+#[btf_tracepoint(function = "tcp_send_reset")]
+pub fn send_reset(ctx: BtfTracePointContext) -> i32 {
+    let sk: *const c_void = ctx.arg(0);
+    let skb: *const c_void = ctx.arg(1);
+    let reason: u32 = if has_rst_reason() { ctx.arg(2) } else { 0 };
+    let answers = !skb.is_null();
+    let event = Event {
+        kind: kind::RST_SENT,
+        code: reason,
+        extra: answers as u64,
+        lost: counters::RING_RST,
+    };
+    if sk.is_null() {
+        if answers {
+            emit::bare(event, 0, 0, |snap| snap_segment(snap, skb));
+        }
+        return 0;
+    }
+    let sk = Sock::new(sk);
+    match sk.state() {
+        state::TIME_WAIT => emit::bare(event, 0, sk.stored_cookie(), |snap| sk.snap_common(snap)),
+        state::LISTEN | state::NEW_SYN_RECV => {
+            if answers {
+                let listening = sk.state();
+                emit::bare(event, 0, 0, |snap| {
+                    snap_segment(snap, skb);
+                    snap.state = listening;
+                });
+            }
+        }
+        _ => from_full(sk, event, answers),
+    }
+    0
+}
+
+#[inline(always)]
+fn from_full(sk: Sock, event: Event, answers: bool) {
+    let Some(tcp) = sk.tcp() else { return };
+    if let Some(conn) = conns::get(sk) {
+        if !conn.has(flag::CLOSED) {
+            conn.flags |= flag::RST_SENT;
+            if !answers {
+                conn.flags |= flag::RST_SENT_ACTIVE;
+            }
+            conn.rst_reason = event.code as u16;
+        }
+        emit::full(event, sk, tcp, conn, None);
+    } else {
+        // Already destroyed: an orphan that data reached. Its cookie is still there.
+        let mut conn = Conn::ZERO;
+        conn.cookie = sk.stored_cookie();
+        emit::full(event, sk, tcp, &conn, None);
+    }
+}
+
+#[btf_tracepoint(function = "tcp_receive_reset")]
+pub fn receive_reset(ctx: BtfTracePointContext) -> i32 {
+    let sk: *const c_void = ctx.arg(0);
+    let sk = Sock::new(sk);
+    let Some(tcp) = sk.tcp() else { return 0 };
+    let event = Event {
+        kind: kind::RST_RECEIVED,
+        code: 0,
+        extra: 0,
+        lost: counters::RING_RST,
+    };
+    if let Some(conn) = conns::get(sk) {
+        conn.flags |= flag::RST_RECEIVED;
+        emit::full(event, sk, tcp, conn, None);
+    } else {
+        let mut conn = Conn::ZERO;
+        conn.flags = flag::RST_RECEIVED | flag::UNTRACKED;
+        conn.cookie = sk.cookie();
+        emit::full(event, sk, tcp, &conn, None);
+    }
+    0
+}
+
+/// Addresses, ports and namespace of a RST without a socket of its own: the answered segment's,
+/// turned round.
+#[inline(always)]
+fn snap_segment(snap: &mut SockSnap, skb: *const c_void) {
+    snap.state = state::CLOSE;
+    let net = pointer(pointer(skb, offset!(skb_dev)), offset!(dev_net));
+    snap.netns = field(net, offset!(net_inum), 0);
+    let head = field(skb, offset!(skb_head), 0u64) as *const c_void;
+    let network = field(skb, offset!(skb_network_header), 0u16) as usize;
+    let transport = field(skb, offset!(skb_transport_header), 0u16) as usize;
+    let ports: [u16; 2] = probe_at(head, transport).unwrap_or([0; 2]);
+    snap.dport = u16::from_be(ports[0]);
+    snap.sport = u16::from_be(ports[1]);
+    let version = probe_at::<u8>(head, network).unwrap_or(0) >> 4;
+    if version == 4 {
+        let [saddr, daddr]: [u32; 2] = probe_at(head, network + 12).unwrap_or([0; 2]);
+        snap.family = AF_INET;
+        snap.daddr = v4_mapped(saddr);
+        snap.saddr = v4_mapped(daddr);
+    } else if version == 6 {
+        snap.family = AF_INET6;
+        snap.daddr = probe(head.wrapping_byte_add(network + 8), 0).unwrap_or([0; 16]);
+        snap.saddr = probe(head.wrapping_byte_add(network + 24), 0).unwrap_or([0; 16]);
+    }
+}

@@ -1,0 +1,217 @@
+//! hook: tp_btf inet_sock_set_state (sk, oldstate, newstate)
+//! kernels: 4.16 and later, unchanged
+//! context: process or softirq; the transition tells which (below)
+//! fields: all of sock.rs
+//!
+//! Called before sk_state is written. At TCP_CLOSE the error is final, the queues may be purged but
+//! no sequence number or byte counter is touched; tcp_disconnect zeroes them right after, so this
+//! is the moment to copy them.
+//!
+//! In process context for certain, and then current is the one who acts: CLOSE → SYN_SENT,
+//! CLOSE → LISTEN, → FIN_WAIT1, CLOSE_WAIT → LAST_ACK, and → CLOSE without an error from a state
+//! that only a call leaves that way, or with ECONNABORTED (tcp_abort: the killer). Not so for MPTCP
+//! subflows, which a worker drives.
+
+use core::ffi::c_void;
+
+use aya_ebpf::{macros::btf_tracepoint, programs::BtfTracePointContext};
+use tracer_common::{
+    conn::{Conn, attribution, flag},
+    counters,
+    record::kind,
+    state,
+    task::Task,
+};
+
+use crate::{
+    conns,
+    emit::{self, Event},
+    globals::offset,
+    maps::{MPTCP_OWNERS, count},
+    sock::{Sock, Tcp},
+    task,
+};
+
+const ECONNABORTED: i32 = 103;
+
+#[btf_tracepoint(function = "inet_sock_set_state")]
+pub fn set_state(ctx: BtfTracePointContext) -> i32 {
+    let sk: *const c_void = ctx.arg(0);
+    let oldstate: i32 = ctx.arg(1);
+    let newstate: i32 = ctx.arg(2);
+    let sk = Sock::new(sk);
+    let (oldstate, newstate) = (oldstate as u8, newstate as u8);
+    if newstate == state::FIN_WAIT2 || oldstate == newstate {
+        return 0;
+    }
+    if sk.is_tcp() {
+        on_tcp(sk, oldstate, newstate);
+    } else if sk.is_msk() && newstate == state::SYN_SENT {
+        remember_msk(sk);
+    }
+    0
+}
+
+#[inline(always)]
+fn on_tcp(sk: Sock, oldstate: u8, newstate: u8) {
+    match newstate {
+        state::SYN_SENT => {
+            conns::insert(sk, flag::ACTIVE, task::current(), attribution::CONNECT);
+        }
+        state::SYN_RECV => {
+            // From SYN_SENT it is a simultaneous open of a socket that is known already.
+            if oldstate == state::LISTEN {
+                conns::insert(sk, flag::PASSIVE, None, attribution::NONE);
+            }
+        }
+        state::ESTABLISHED => established(sk, oldstate),
+        state::FIN_WAIT1 | state::LAST_ACK => local_fin(sk),
+        state::CLOSE_WAIT | state::CLOSING => peer_fin(sk, newstate),
+        state::LISTEN => {
+            if let Some(owner) = task::current() {
+                conns::listen(sk, owner);
+            }
+        }
+        state::CLOSE => close(sk, oldstate),
+        _ => (),
+    }
+}
+
+#[inline(always)]
+fn remember_msk(sk: Sock) {
+    if let Some(owner) = task::current() {
+        let _ = MPTCP_OWNERS.insert(sk.key(), owner, 0);
+    }
+}
+
+#[inline(always)]
+fn established(sk: Sock, oldstate: u8) {
+    let Some(tcp) = sk.tcp() else { return };
+    if conns::get(sk).is_none() {
+        // The birth was missed: a nested run, or tracing began within the handshake.
+        let role = match oldstate {
+            state::SYN_SENT => flag::ACTIVE,
+            _ => flag::PASSIVE,
+        };
+        conns::insert(sk, role, None, attribution::NONE);
+    }
+    if let Some(conn) = conns::get(sk) {
+        conns::establish(sk, conn, tcp);
+    }
+}
+
+#[inline(always)]
+fn local_fin(sk: Sock) {
+    let Some(conn) = conns::get(sk) else { return };
+    let Some(tcp) = sk.tcp() else { return };
+    let first = !conn.has(flag::PEER_FIN);
+    conn.flags |= flag::LOCAL_FIN;
+    conn.local_fin_ns = conns::now();
+    ensure_cookie(sk, conn);
+    if first {
+        (conn.idle_rx_jiffies, conn.idle_tx_jiffies) = tcp.idle_jiffies();
+    } else {
+        conn.written_at_local_fin = tcp.written();
+    }
+    if let Some(current) = task::current() {
+        set_closer(conn, tcp, current);
+    }
+}
+
+#[inline(always)]
+fn peer_fin(sk: Sock, newstate: u8) {
+    let Some(conn) = conns::get(sk) else { return };
+    let Some(tcp) = sk.tcp() else { return };
+    conn.flags |= flag::PEER_FIN;
+    conn.peer_fin_ns = conns::now();
+    if newstate == state::CLOSING {
+        conn.flags |= flag::CLOSING;
+        return;
+    }
+    ensure_cookie(sk, conn);
+    conn.written_at_peer_fin = tcp.written();
+    (conn.idle_rx_jiffies, conn.idle_tx_jiffies) = tcp.idle_jiffies();
+}
+
+/// A scanned socket may have none yet, and its timewait socket inherits it before TCP_CLOSE.
+#[inline(always)]
+fn ensure_cookie(sk: Sock, conn: &mut Conn) {
+    if conn.cookie == 0 {
+        conn.cookie = sk.cookie();
+    }
+}
+
+/// A worker drives subflows: only the owner itself is believed there.
+#[inline(always)]
+fn set_closer(conn: &mut Conn, tcp: Tcp, current: Task) {
+    if tcp.is_mptcp() && current.tgid != conn.owner.tgid {
+        return;
+    }
+    conn.closer = current;
+    if conn.owner.tgid == current.tgid {
+        // It may have called exec or renamed itself since.
+        conn.owner.comm = current.comm;
+    }
+}
+
+#[inline(always)]
+fn close(sk: Sock, oldstate: u8) {
+    if oldstate == state::LISTEN {
+        conns::unlisten(sk, listening_port(sk));
+        return;
+    }
+    let Some(tcp) = sk.tcp() else { return };
+    if let Some(conn) = conns::get(sk) {
+        if oldstate == state::SYN_RECV && !conn.owner.is_known() {
+            count(counters::SYN_RECV_ENDED);
+            conn.flags |= flag::CLOSED;
+            return;
+        }
+        report(sk, tcp, conn, oldstate);
+        conns::stop_waiting(conn);
+    } else if oldstate != state::SYN_RECV && oldstate != state::CLOSE {
+        let mut conn = Conn::ZERO;
+        conn.flags = flag::UNTRACKED;
+        conn.cookie = sk.cookie();
+        report(sk, tcp, &mut conn, oldstate);
+    }
+}
+
+/// The port that a listener had: skc_num is 0 by now if the kernel chose it.
+#[inline(always)]
+fn listening_port(sk: Sock) -> u16 {
+    match sk.tcp() {
+        Some(tcp) => u16::from_be(tcp.u16(offset!(inet_sport))),
+        None => sk.num(),
+    }
+}
+
+#[inline(always)]
+fn report(sk: Sock, tcp: Tcp, conn: &mut Conn, oldstate: u8) {
+    let err = sk.err();
+    let orphan = sk.is_orphan();
+    let left_by_call = matches!(
+        oldstate,
+        state::ESTABLISHED | state::CLOSE_WAIT | state::SYN_SENT
+    );
+    let in_task = err == ECONNABORTED || (err == 0 && !orphan && left_by_call);
+    if in_task && let Some(current) = task::current() {
+        conn.flags |= flag::CLOSE_IN_TASK;
+        set_closer(conn, tcp, current);
+    }
+    conn.flags |= flag::CLOSED;
+    if orphan {
+        conn.flags |= flag::ORPHAN;
+    }
+    ensure_cookie(sk, conn);
+    conns::resolve_owner(sk, tcp, conn, u16::from_be(tcp.u16(offset!(inet_sport))));
+    conns::part(conn);
+    emit::full(CLOSED_EVENT, sk, tcp, conn, None);
+}
+
+const CLOSED_EVENT: Event = Event {
+    kind: kind::CLOSE,
+    code: 0,
+    extra: 0,
+    lost: counters::RING_CLOSE,
+};

@@ -1,0 +1,48 @@
+//! Every map. Sizes are set by the daemon before load.
+
+use aya_ebpf::{
+    macros::map,
+    maps::{HashMap, LruHashMap, PerCpuArray, RingBuf},
+};
+use tracer_common::{
+    conn::{Conn, Listener, ListenerKey, Waiting},
+    counters,
+    task::Task,
+};
+
+/// sk → what is known of it. Preallocated (NO_PREALLOC is unsafe in tracing programs before 6.1)
+/// and not LRU, which evicts live sockets before it is full. Removed at tcp_destroy_sock.
+#[map]
+pub static CONNS: HashMap<u64, Conn> = HashMap::with_max_entries(131_072, 0);
+
+/// Pair of initial sequence numbers → the end that was established first. Removed by the other
+/// end, or at the end of the connection when the other end is elsewhere.
+#[map]
+pub static PAIRS: HashMap<u64, Waiting> = HashMap::with_max_entries(131_072, 0);
+
+/// Namespace and port → who listens. Kept after the listener's end, for its orphaned children.
+#[map]
+pub static LISTENERS: LruHashMap<ListenerKey, Listener> = LruHashMap::with_max_entries(16_384, 0);
+
+/// msk → its user: subflows are driven by kernel threads.
+#[map]
+pub static MPTCP_OWNERS: LruHashMap<u64, Task> = LruHashMap::with_max_entries(8_192, 0);
+
+/// pid_tgid → when a SIGPIPE was generated for it. LRU: a thread that gets one seldom lives on.
+#[map]
+pub static SIGPIPES: LruHashMap<u64, u64> = LruHashMap::with_max_entries(4_096, 0);
+
+#[map]
+pub static EVENTS: RingBuf = RingBuf::with_byte_size(16 << 20, 0);
+
+#[map]
+pub static COUNTERS: PerCpuArray<u64> = PerCpuArray::with_max_entries(counters::COUNT, 0);
+
+/// Adds one to a counter of [`counters`].
+#[inline(always)]
+pub fn count(counter: u32) {
+    if let Some(value) = COUNTERS.get_ptr_mut(counter) {
+        // SAFETY: a per-CPU slot; a nested program on this CPU may cost a count, never memory.
+        unsafe { *value += 1 };
+    }
+}

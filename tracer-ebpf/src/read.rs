@@ -1,0 +1,68 @@
+//! The only file with pointer arithmetic.
+
+use core::{ffi::c_void, mem::MaybeUninit, ptr};
+
+use aya_ebpf::helpers::generated::bpf_probe_read_kernel;
+use tracer_common::offsets::ABSENT;
+
+/// Plain load at `base + offset`, for pointers whose type the verifier knows (arguments of tp_btf
+/// and iter programs, and what is loaded from them). A fault reads as 0 (PROBE_MEM).
+/// `default` when this kernel lacks the field.
+#[inline(always)]
+pub fn field<T: Copy>(base: *const c_void, offset: u16, default: T) -> T {
+    if offset == ABSENT {
+        return default;
+    }
+    // SAFETY: the verifier checks type and bounds of every such load.
+    unsafe { ptr::read_volatile(base.byte_add(offset as usize).cast::<T>()) }
+}
+
+/// [`field`] for a pointer.
+#[inline(always)]
+pub fn pointer(base: *const c_void, offset: u16) -> *const c_void {
+    field(base, offset, ptr::null())
+}
+
+/// Checked read at `base + offset`, for addresses that the verifier knows nothing of.
+/// `None` when the field is absent or the address faults.
+#[inline(always)]
+pub fn probe<T: Copy>(base: *const c_void, offset: u16) -> Option<T> {
+    if offset == ABSENT || base.is_null() {
+        return None;
+    }
+    let mut value = MaybeUninit::<T>::uninit();
+    // SAFETY: the helper writes size_of::<T>() bytes or fails.
+    let failed = unsafe {
+        bpf_probe_read_kernel(
+            value.as_mut_ptr().cast(),
+            size_of::<T>() as u32,
+            base.byte_add(offset as usize),
+        )
+    };
+    if failed != 0 {
+        return None;
+    }
+    // SAFETY: written above; T is a plain integer or array wherever this is called.
+    Some(unsafe { value.assume_init() })
+}
+
+/// [`probe`] at a run-time distance from `base`.
+#[inline(always)]
+pub fn probe_at<T: Copy>(base: *const c_void, bytes: usize) -> Option<T> {
+    if base.is_null() {
+        return None;
+    }
+    probe(base.wrapping_byte_add(bytes), 0)
+}
+
+/// Copies a struct of whole words without a call to memcpy, whose byte loop the verifier would walk.
+#[inline(always)]
+pub fn copy<T: Copy>(to: *mut T, from: *const T) {
+    let (to, from) = (to.cast::<u64>(), from.cast::<u64>());
+    let mut word = 0;
+    while word < size_of::<T>() / 8 {
+        // SAFETY: both point at a T of 8-byte alignment and a multiple of 8 bytes (assert_size!).
+        unsafe { to.add(word).write_volatile(from.add(word).read()) };
+        word += 1;
+    }
+}

@@ -1,0 +1,268 @@
+//! A typed view of `struct sock`, whatever kind of socket it is.
+
+use core::{ffi::c_void, ptr};
+
+use aya_ebpf::helpers::generated::{bpf_get_socket_cookie, bpf_jiffies64, bpf_skc_to_tcp_sock};
+use tracer_common::{
+    proto::{AF_INET, AF_INET6, IPPROTO_MPTCP, IPPROTO_TCP},
+    sock::{SockSnap, sock_bit, sock_flag},
+    state,
+};
+
+use crate::{
+    globals::{offset, repair_mask},
+    read::{field, pointer, probe},
+};
+
+/// A `struct sock *` argument of a tp_btf program, not NULL. May be a full socket, or a timewait
+/// or request socket, which share only `struct sock_common` with it.
+#[derive(Clone, Copy)]
+pub struct Sock(*const c_void);
+
+impl Sock {
+    #[inline(always)]
+    pub fn new(sk: *const c_void) -> Self {
+        Sock(sk)
+    }
+
+    #[inline(always)]
+    pub fn key(self) -> u64 {
+        self.0 as u64
+    }
+
+    #[inline(always)]
+    pub fn state(self) -> u8 {
+        field(self.0, offset!(skc_state), 0)
+    }
+
+    #[inline(always)]
+    pub fn family(self) -> u16 {
+        field(self.0, offset!(skc_family), 0)
+    }
+
+    #[inline(always)]
+    pub fn is_inet(self) -> bool {
+        matches!(self.family(), AF_INET | AF_INET6)
+    }
+
+    /// Only for a full socket.
+    #[inline(always)]
+    pub fn is_tcp(self) -> bool {
+        field(self.0, offset!(sk_protocol), 0u16) == IPPROTO_TCP
+    }
+
+    /// Only for a full socket.
+    #[inline(always)]
+    pub fn is_msk(self) -> bool {
+        field(self.0, offset!(sk_protocol), 0u16) == IPPROTO_MPTCP
+    }
+
+    #[inline(always)]
+    pub fn flags(self) -> u32 {
+        field(self.0, offset!(skc_flags), 0u64) as u32
+    }
+
+    #[inline(always)]
+    pub fn is_orphan(self) -> bool {
+        self.flags() & sock_flag::DEAD != 0
+    }
+
+    #[inline(always)]
+    pub fn err(self) -> i32 {
+        field(self.0, offset!(sk_err), 0)
+    }
+
+    #[inline(always)]
+    pub fn has_socket(self) -> bool {
+        !pointer(self.0, offset!(sk_socket)).is_null()
+    }
+
+    /// Makes one if there is none yet, as ss does.
+    #[inline(always)]
+    pub fn cookie(self) -> u64 {
+        // SAFETY: a socket pointer that the verifier has typed.
+        unsafe { bpf_get_socket_cookie(self.0.cast_mut()) }
+    }
+
+    /// Of a timewait socket: the one that the connection had, 0 if it had none.
+    #[inline(always)]
+    pub fn stored_cookie(self) -> u64 {
+        field(self.0, offset!(skc_cookie), 0)
+    }
+
+    #[inline(always)]
+    pub fn net(self) -> *const c_void {
+        pointer(self.0, offset!(skc_net))
+    }
+
+    #[inline(always)]
+    pub fn num(self) -> u16 {
+        field(self.0, offset!(skc_num), 0)
+    }
+
+    /// `None` for anything that is not a full TCP socket.
+    #[inline(always)]
+    pub fn tcp(self) -> Option<Tcp> {
+        // SAFETY: a socket pointer that the verifier has typed.
+        let tcp = unsafe { bpf_skc_to_tcp_sock(self.0.cast_mut()) };
+        (!tcp.is_null()).then_some(Tcp(tcp.cast_const().cast()))
+    }
+
+    /// What every kind of socket has: addresses, ports, namespace.
+    #[inline(always)]
+    pub fn snap_common(self, snap: &mut SockSnap) {
+        snap.family = self.family();
+        snap.state = self.state();
+        snap.dport = u16::from_be(field(self.0, offset!(skc_dport), 0));
+        snap.sport = self.num();
+        snap.netns = field(self.net(), offset!(net_inum), 0);
+        if snap.family == AF_INET {
+            snap.saddr = v4_mapped(field(self.0, offset!(skc_rcv_saddr), 0u32));
+            snap.daddr = v4_mapped(field(self.0, offset!(skc_daddr), 0u32));
+        } else {
+            copy_v6(&mut snap.saddr, self.0, offset!(skc_v6_rcv_saddr));
+            copy_v6(&mut snap.daddr, self.0, offset!(skc_v6_daddr));
+        }
+    }
+
+    /// Everything that a record says of a full socket.
+    #[inline(always)]
+    pub fn snap(self, tcp: Tcp, snap: &mut SockSnap) {
+        self.snap_common(snap);
+        snap.uid = field(self.0, offset!(sk_uid), 0);
+        snap.sk_err = self.err();
+        snap.sk_err_soft = field(self.0, offset!(sk_err_soft), 0);
+        snap.sk_flags = self.flags();
+        snap.shutdown = field(self.0, offset!(sk_shutdown), 0);
+        snap.max_ack_backlog = field(self.0, offset!(sk_max_ack_backlog), 0);
+        let kn = pointer(pointer(self.0, offset!(sk_cgroup)), offset!(cgroup_kn));
+        snap.cgroup_id = field(kn, offset!(kernfs_id), 0);
+        // skc_num is already 0 at TCP_CLOSE when the port was chosen by the kernel.
+        let sport = tcp.u16(offset!(inet_sport));
+        if sport != 0 {
+            snap.sport = u16::from_be(sport);
+        }
+        tcp.snap(snap);
+        snap.bits |= sock_bit::FULL;
+        if self.has_socket() {
+            snap.bits |= sock_bit::HAS_SOCKET;
+        }
+        // sk_lingertime is a u32 or a long: its first four bytes tell 0 from the rest.
+        let lingers = snap.sk_flags & sock_flag::LINGER != 0;
+        if lingers && field(self.0, offset!(sk_lingertime), 1u32) == 0 {
+            snap.bits |= sock_bit::LINGER0;
+        }
+    }
+}
+
+/// A `struct tcp_sock *` from bpf_skc_to_tcp_sock: the verifier refuses fields past struct sock on
+/// a plain sk.
+#[derive(Clone, Copy)]
+pub struct Tcp(*const c_void);
+
+impl Tcp {
+    #[inline(always)]
+    pub fn u8(self, offset: u16) -> u8 {
+        field(self.0, offset, 0)
+    }
+
+    #[inline(always)]
+    pub fn u16(self, offset: u16) -> u16 {
+        field(self.0, offset, 0)
+    }
+
+    #[inline(always)]
+    pub fn u32(self, offset: u16) -> u32 {
+        field(self.0, offset, 0)
+    }
+
+    #[inline(always)]
+    pub fn u64(self, offset: u16) -> u64 {
+        field(self.0, offset, 0)
+    }
+
+    /// Sequence numbers consumed by writes so far: payload, our SYN if active, our FIN if queued.
+    #[inline(always)]
+    pub fn written(self) -> u64 {
+        let queued = self
+            .u32(offset!(write_seq))
+            .wrapping_sub(self.u32(offset!(snd_una)));
+        self.u64(offset!(bytes_acked)) + queued as u64
+    }
+
+    #[inline(always)]
+    pub fn is_mptcp(self) -> bool {
+        self.u8(offset!(is_mptcp)) & 1 != 0
+    }
+
+    /// The msk of a subflow.
+    #[inline(always)]
+    pub fn msk(self) -> u64 {
+        let subflow = pointer(self.0, offset!(icsk_ulp_data));
+        probe(subflow, offset!(subflow_conn)).unwrap_or(0)
+    }
+
+    /// Jiffies since the last payload received and sent.
+    #[inline(always)]
+    pub fn idle_jiffies(self) -> (u32, u32) {
+        let now = jiffies();
+        (
+            now.wrapping_sub(self.u32(offset!(lrcvtime))),
+            now.wrapping_sub(self.u32(offset!(lsndtime))),
+        )
+    }
+
+    #[inline(always)]
+    fn snap(self, snap: &mut SockSnap) {
+        snap.bytes_acked = self.u64(offset!(bytes_acked));
+        snap.bytes_received = self.u64(offset!(bytes_received));
+        snap.bytes_sent = self.u64(offset!(bytes_sent));
+        snap.bytes_retrans = self.u64(offset!(bytes_retrans));
+        snap.snd_una = self.u32(offset!(snd_una));
+        snap.snd_nxt = self.u32(offset!(snd_nxt));
+        snap.write_seq = self.u32(offset!(write_seq));
+        snap.rcv_nxt = self.u32(offset!(rcv_nxt));
+        snap.copied_seq = self.u32(offset!(copied_seq));
+        snap.snd_wnd = self.u32(offset!(snd_wnd));
+        snap.srtt_us8 = self.u32(offset!(srtt_us));
+        snap.total_retrans = self.u32(offset!(total_retrans));
+        snap.user_timeout_ms = self.u32(offset!(icsk_user_timeout));
+        snap.jiffies = jiffies();
+        snap.lrcvtime = self.u32(offset!(lrcvtime));
+        snap.lsndtime = self.u32(offset!(lsndtime));
+        snap.linger2 = self.u32(offset!(linger2)) as i32;
+        snap.retransmits = self.u8(offset!(icsk_retransmits));
+        snap.probes_out = self.u8(offset!(icsk_probes_out));
+        if self.is_mptcp() {
+            snap.bits |= sock_bit::MPTCP;
+        }
+        if self.u8(offset!(repair)) & repair_mask() != 0 {
+            snap.bits |= sock_bit::REPAIR;
+        }
+    }
+}
+
+#[inline(always)]
+fn jiffies() -> u32 {
+    // SAFETY: no arguments.
+    unsafe { bpf_jiffies64() as u32 }
+}
+
+/// `::ffff:a.b.c.d`, from the four bytes as the kernel holds them.
+#[inline(always)]
+pub fn v4_mapped(addr: u32) -> [u8; 16] {
+    let [a, b, c, d] = addr.to_ne_bytes();
+    [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, a, b, c, d]
+}
+
+#[inline(always)]
+fn copy_v6(to: &mut [u8; 16], sk: *const c_void, offset: u16) {
+    let high: u64 = field(sk, offset, 0);
+    let low: u64 = field(sk, offset.saturating_add(8), 0);
+    let to = ptr::from_mut(to).cast::<u64>();
+    // SAFETY: 16 bytes; SockSnap begins with the two addresses, so they are 8-byte aligned.
+    unsafe {
+        to.write(high);
+        to.add(1).write(low);
+    }
+}

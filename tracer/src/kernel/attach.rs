@@ -1,0 +1,242 @@
+//! Loads the kernel side and attaches its hooks. Everything that holds the kernel side is in
+//! [`Attached`]: descriptors only, nothing pinned, so that it is gone with the process however
+//! that ends.
+
+use std::{fs::File, io::Read};
+
+use anyhow::{Context, Result, anyhow};
+use aya::{
+    Btf, Ebpf, EbpfLoader,
+    maps::{HashMap, MapData, PerCpuArray, RingBuf},
+    programs::{BtfTracePoint, Iter, ProgramError, TracePoint},
+};
+use tracer_common::{conn::Conn, counters};
+
+use super::{layout::Layout, tracefs};
+
+/// Sizes of ring buffer and maps.
+#[derive(Clone, Copy, Debug)]
+pub struct Sizes {
+    /// Bytes; a power of two and a multiple of the page size.
+    pub ring_bytes: u32,
+    /// Entries of `CONNS` and `PAIRS`.
+    pub max_connections: u32,
+}
+
+/// A hook: what it tells, and how it is attached.
+struct Hook {
+    /// The name of the program in the object file.
+    program: &'static str,
+    signal: &'static str,
+    at: At,
+    /// What is blind without it; `None`: tracing is impossible.
+    blind: Option<&'static str>,
+}
+
+enum At {
+    TpBtf(&'static str),
+    Tracepoint(&'static str, &'static str),
+}
+
+const HOOKS: [Hook; 9] = [
+    Hook {
+        program: "destroy_sock",
+        signal: "socket_end",
+        at: At::TpBtf("tcp_destroy_sock"),
+        blind: None,
+    },
+    Hook {
+        program: "send_reset",
+        signal: "rst_sent",
+        at: At::TpBtf("tcp_send_reset"),
+        blind: Some("RSTs that this node sends"),
+    },
+    Hook {
+        program: "receive_reset",
+        signal: "rst_received",
+        at: At::TpBtf("tcp_receive_reset"),
+        blind: Some("RSTs that this node receives"),
+    },
+    Hook {
+        program: "signal_generate",
+        signal: "sigpipe",
+        at: At::TpBtf("signal_generate"),
+        blind: Some("SIGPIPE"),
+    },
+    Hook {
+        program: "send_length",
+        signal: "write_error",
+        at: At::TpBtf("sock_send_length"),
+        blind: Some("errors of sends, and owners that only send"),
+    },
+    Hook {
+        program: "recv_length",
+        signal: "read_error",
+        at: At::TpBtf("sock_recv_length"),
+        blind: Some("errors of receives, and owners that only receive"),
+    },
+    Hook {
+        program: "exit_accept",
+        signal: "accept",
+        at: At::Tracepoint("syscalls", "sys_exit_accept"),
+        blind: Some("owners of accepted sockets before their first send or receive"),
+    },
+    Hook {
+        program: "exit_accept4",
+        signal: "accept4",
+        at: At::Tracepoint("syscalls", "sys_exit_accept4"),
+        blind: Some("owners of accepted sockets before their first send or receive"),
+    },
+    // Last: from here on ends are told, and everything that explains them is in place.
+    Hook {
+        program: "set_state",
+        signal: "state",
+        at: At::TpBtf("inet_sock_set_state"),
+        blind: None,
+    },
+];
+
+/// Which hook serves a signal, or why none does.
+#[derive(Clone, Debug)]
+pub struct HookStatus {
+    pub signal: &'static str,
+    /// `tp_btf:inet_sock_set_state`.
+    pub hook: String,
+    /// Why it could not be attached.
+    pub error: Option<String>,
+    /// What cannot be seen because of that.
+    pub blind: Option<&'static str>,
+}
+
+/// The kernel side at work. Dropping it detaches everything.
+pub struct Attached {
+    pub hooks: Vec<HookStatus>,
+    pub ring: RingBuf<MapData>,
+    pub counters: PerCpuArray<MapData, u64>,
+    pub conns: HashMap<MapData, u64, Conn>,
+    /// Keeps programs and links.
+    _ebpf: Ebpf,
+}
+
+static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/tracer"));
+
+/// Loads, attaches, then scans the sockets that are open already.
+pub fn attach(layout: &Layout, sizes: Sizes) -> Result<Attached> {
+    raise_memlock();
+    tracefs::make_visible();
+    let btf = Btf::from_sys_fs().context("cannot read the kernel's BTF for loading programs")?;
+    let mut ebpf = EbpfLoader::new()
+        .btf(Some(&btf))
+        .override_global("OFFSETS", &layout.offsets, true)
+        .override_global("CONFIG", &layout.config, true)
+        .map_max_entries("EVENTS", sizes.ring_bytes)
+        .map_max_entries("CONNS", sizes.max_connections)
+        .map_max_entries("PAIRS", sizes.max_connections)
+        .load(OBJECT)
+        .context("cannot create the maps of the kernel side")?;
+
+    let hooks = HOOKS
+        .iter()
+        .map(|hook| status(hook, attach_hook(&mut ebpf, hook, &btf)))
+        .collect::<Result<_>>()?;
+    scan(&mut ebpf, &btf).context("cannot scan the sockets that are open already")?;
+
+    Ok(Attached {
+        hooks,
+        ring: take(&mut ebpf, "EVENTS")?,
+        counters: take(&mut ebpf, "COUNTERS")?,
+        conns: take(&mut ebpf, "CONNS")?,
+        _ebpf: ebpf,
+    })
+}
+
+fn take<T>(ebpf: &mut Ebpf, name: &str) -> Result<T>
+where
+    T: TryFrom<aya::maps::Map, Error = aya::maps::MapError>,
+{
+    let map = ebpf
+        .take_map(name)
+        .ok_or_else(|| anyhow!("the object file has no map {name}"))?;
+    Ok(T::try_from(map)?)
+}
+
+fn status(hook: &Hook, result: Result<(), ProgramError>) -> Result<HookStatus> {
+    let name = match hook.at {
+        At::TpBtf(name) => format!("tp_btf:{name}"),
+        At::Tracepoint(group, name) => format!("tracepoint:{group}:{name}"),
+    };
+    let error = match result {
+        Ok(()) => None,
+        Err(error) if hook.blind.is_some() => Some(chain(&error)),
+        Err(error) => {
+            return Err(anyhow!(chain(&error))).with_context(|| {
+                format!("cannot attach {name}, without which nothing can be seen")
+            });
+        }
+    };
+    Ok(HookStatus {
+        signal: hook.signal,
+        hook: name,
+        blind: hook.blind.filter(|_| error.is_some()),
+        error,
+    })
+}
+
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(error) = source {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        source = error.source();
+    }
+    text
+}
+
+fn attach_hook(ebpf: &mut Ebpf, hook: &Hook, btf: &Btf) -> Result<(), ProgramError> {
+    let program = ebpf
+        .program_mut(hook.program)
+        .ok_or(ProgramError::NotLoaded)?;
+    match hook.at {
+        At::TpBtf(name) => {
+            let program: &mut BtfTracePoint = program.try_into()?;
+            program.load(name, btf)?;
+            program.attach()?;
+        }
+        At::Tracepoint(group, name) => {
+            let program: &mut TracePoint = program.try_into()?;
+            program.load()?;
+            program.attach(group, name)?;
+        }
+    }
+    Ok(())
+}
+
+fn scan(ebpf: &mut Ebpf, btf: &Btf) -> Result<()> {
+    let program: &mut Iter = ebpf
+        .program_mut("scan_task_file")
+        .ok_or_else(|| anyhow!("the object file has no program scan_task_file"))?
+        .try_into()?;
+    program.load("task_file", btf)?;
+    let id = program.attach()?;
+    let mut file: File = program.take_link(id)?.into_file()?;
+    // It writes nothing to its file: reading to the end is what runs it.
+    file.read_to_end(&mut Vec::new())?;
+    Ok(())
+}
+
+/// Kernels before 5.11 charge maps to RLIMIT_MEMLOCK. Not being allowed to raise it is no fault
+/// where it is not charged.
+fn raise_memlock() {
+    use nix::sys::resource::{RLIM_INFINITY, Resource, setrlimit};
+    if let Err(error) = setrlimit(Resource::RLIMIT_MEMLOCK, RLIM_INFINITY, RLIM_INFINITY) {
+        tracing::debug!(%error, "RLIMIT_MEMLOCK stays as it is");
+    }
+}
+
+/// Sum over all CPUs of one of [`counters`].
+pub fn counter(counters: &PerCpuArray<MapData, u64>, id: u32) -> u64 {
+    counters.get(&id, 0).map_or(0, |values| values.iter().sum())
+}
+
+const _: () = assert!(counters::COUNT > 0);

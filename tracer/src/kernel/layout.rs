@@ -1,0 +1,58 @@
+//! The running kernel's layout: field offsets, names of enums, numbers of arguments.
+
+use anyhow::{Context, Result, ensure};
+use tracer_common::{config::Config, offsets::Offsets};
+
+use super::btf::Btf;
+use crate::core::names::RstReasons;
+
+/// Where the kernel shows its own types.
+pub const VMLINUX: &str = "/sys/kernel/btf/vmlinux";
+
+/// What is injected into the kernel side, and the names that only this kernel can tell.
+#[derive(Clone, Debug)]
+pub struct Layout {
+    pub offsets: Offsets,
+    pub config: Config,
+    pub rst_reasons: RstReasons,
+}
+
+/// Fields that a kernel may lack without harm: what they feed is null or not told apart.
+const OPTIONAL: [(&str, &str); 3] = [
+    ("tcp_sock", "is_mptcp"),
+    ("inet_connection_sock", "icsk_ulp_data"),
+    ("mptcp_subflow_context", "conn"),
+];
+
+impl Layout {
+    /// Reads the layout out of BTF. Fails when a field is missing that no record can do without.
+    pub fn resolve(btf: &Btf<'_>) -> Result<Self> {
+        let offsets = Offsets::resolve(|strukt, path| btf.field(strukt, path)?.byte_offset());
+        let missing: Vec<_> = offsets
+            .missing()
+            .filter(|field| !OPTIONAL.contains(field))
+            .map(|(strukt, path)| format!("{strukt}.{path}"))
+            .collect();
+        ensure!(
+            missing.is_empty(),
+            "this kernel's BTF lacks {}; please report it with the kernel's version",
+            missing.join(", ")
+        );
+        let repair = btf
+            .field("tcp_sock", "repair")
+            .context("this kernel's BTF lacks tcp_sock.repair")?;
+        let config = Config {
+            repair_mask: u32::from(repair.byte_mask()),
+            has_rst_reason: u32::from(btf.tracepoint_args("tcp_send_reset") == Some(3)),
+        };
+        let rst_reasons = btf
+            .enum_values("sk_rst_reason")
+            .map(RstReasons::from_enum)
+            .unwrap_or_default();
+        Ok(Layout {
+            offsets,
+            config,
+            rst_reasons,
+        })
+    }
+}

@@ -1,0 +1,8 @@
+//! The edge to the kernel: what it is, what it has, and the programs that are loaded into it.
+
+pub mod attach;
+pub mod btf;
+pub mod clock;
+pub mod facts;
+pub mod layout;
+mod tracefs;

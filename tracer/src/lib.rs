@@ -1,0 +1,4 @@
+//! tracer: who hung up on this TCP connection, when and why.
+
+pub mod core;
+pub mod kernel;
