@@ -1,0 +1,232 @@
+//! The four ways in which the two ends of a test are joined, and the namespaces that each needs.
+
+use std::{
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use super::{
+    agent::{Agent, Listener, Role, Sock},
+    netns::Netns,
+};
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Link {
+    LoV4,
+    LoV6,
+    VethV4,
+    VethV6,
+}
+
+pub const LINKS: [Link; 4] = [Link::LoV4, Link::LoV6, Link::VethV4, Link::VethV6];
+
+impl Link {
+    pub fn name(self) -> &'static str {
+        match self {
+            Link::LoV4 => "lo_v4",
+            Link::LoV6 => "lo_v6",
+            Link::VethV4 => "veth_v4",
+            Link::VethV6 => "veth_v6",
+        }
+    }
+
+    pub fn is_v6(self) -> bool {
+        matches!(self, Link::LoV6 | Link::VethV6)
+    }
+
+    pub fn is_veth(self) -> bool {
+        matches!(self, Link::VethV4 | Link::VethV6)
+    }
+
+    /// (client's, server's) address.
+    fn addresses(self) -> (IpAddr, IpAddr) {
+        let (a, b) = match self {
+            Link::LoV4 => ("127.0.0.1", "127.0.0.1"),
+            Link::LoV6 => ("::1", "::1"),
+            Link::VethV4 => ("10.77.0.1", "10.77.0.2"),
+            Link::VethV6 => ("fd77::1", "fd77::2"),
+        };
+        (
+            a.parse().expect("an address"),
+            b.parse().expect("an address"),
+        )
+    }
+}
+
+/// Two hosts joined by a link, with one agent on each. On loopback both are the same namespace.
+pub struct Net {
+    pub link: Link,
+    pub client_ns: Arc<Netns>,
+    pub server_ns: Arc<Netns>,
+    pub client: Arc<Agent>,
+    pub server: Arc<Agent>,
+    pub client_ip: IpAddr,
+    pub server_ip: IpAddr,
+}
+
+/// Only full sockets: what a test must wait for is gone then.
+const TIME_WAIT: u8 = 6;
+const LISTEN: u8 = 10;
+
+impl Net {
+    pub fn new(link: Link) -> Net {
+        let client_ns = Arc::new(Netns::new());
+        let server_ns = if link.is_veth() {
+            Arc::new(Netns::new())
+        } else {
+            Arc::clone(&client_ns)
+        };
+        client_ns.ip("link set lo up\n");
+        if link.is_veth() {
+            server_ns.ip("link set lo up\n");
+            // No duplicate address detection: it would delay the first packets by a second.
+            client_ns.ip(&format!(
+                "link add veth0 type veth peer name veth0 netns {}\n\
+                 address add 10.77.0.1/24 dev veth0\n\
+                 address add fd77::1/64 dev veth0 nodad\n\
+                 link set veth0 up\n",
+                server_ns.path()
+            ));
+            server_ns.ip("address add 10.77.0.2/24 dev veth0\n\
+                 address add fd77::2/64 dev veth0 nodad\n\
+                 link set veth0 up\n");
+        }
+        let (client_ip, server_ip) = link.addresses();
+        Net {
+            link,
+            client: Agent::start(Some(&client_ns), "lab-client"),
+            server: Agent::start(Some(&server_ns), "lab-server"),
+            client_ns,
+            server_ns,
+            client_ip,
+            server_ip,
+        }
+    }
+
+    /// The inodes of its namespaces.
+    pub fn inodes(&self) -> [u64; 2] {
+        [self.client_ns.inode(), self.server_ns.inode()]
+    }
+
+    /// Sets a sysctl of /proc/sys/net on both hosts.
+    pub fn sysctl(&self, key: &str, value: &str) {
+        self.client.sysctl(key, value);
+        if self.link.is_veth() {
+            self.server.sysctl(key, value);
+        }
+    }
+
+    /// Runs a script of nft on both hosts.
+    pub fn nft(&self, script: &str) {
+        self.client_ns.nft(script);
+        if self.link.is_veth() {
+            self.server_ns.nft(script);
+        }
+    }
+
+    pub fn listen(&self) -> Listener {
+        self.listen_with(256)
+    }
+
+    pub fn listen_with(&self, backlog: i32) -> Listener {
+        self.server
+            .listen(SocketAddr::new(self.server_ip, 0), backlog)
+    }
+
+    /// A fresh socket of the client's.
+    pub fn socket(&self) -> Sock {
+        Sock::open(&self.client, self.link.is_v6())
+    }
+
+    /// One established connection: (client's end, server's end).
+    pub fn connect(&self, listener: &Listener) -> (Sock, Sock) {
+        let mut client = self.socket();
+        client.connect(listener.addr).expect("a connection");
+        let server = listener.accept();
+        assert_eq!(
+            server.peer,
+            Some(client.local),
+            "accepted another connection"
+        );
+        (client, server)
+    }
+
+    /// `count` established connections, as (actor, other): the actor is in turn the client and the server.
+    pub fn pairs(&self, count: usize) -> Vec<Pair> {
+        let listener = self.listen();
+        let pairs = (0..count)
+            .map(|number| {
+                let (client, server) = self.connect(&listener);
+                let (x, y) = if number % 2 == 0 {
+                    (client, server)
+                } else {
+                    (server, client)
+                };
+                Pair { x, y, number }
+            })
+            .collect();
+        listener.close();
+        pairs
+    }
+
+    /// The namespace of a socket.
+    pub fn ns_of(&self, sock: &Sock) -> &Netns {
+        match sock.role {
+            Role::Client => &self.client_ns,
+            Role::Server => &self.server_ns,
+        }
+    }
+
+    /// Waits until no full TCP socket but listeners is left in either namespace.
+    pub fn wait_until_gone(&self) {
+        self.wait_for("all sockets to be gone", Duration::from_secs(20), || {
+            self.full_sockets().is_empty()
+        });
+    }
+
+    pub fn wait_for(&self, what: &str, patience: Duration, mut done: impl FnMut() -> bool) {
+        let deadline = Instant::now() + patience;
+        while !done() {
+            assert!(
+                Instant::now() < deadline,
+                "waited in vain on {} for {what}; still there:\n{}",
+                self.link.name(),
+                self.full_sockets().join("\n")
+            );
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    /// The lines of /proc/net/tcp that are neither listeners nor TIME_WAIT.
+    pub fn full_sockets(&self) -> Vec<String> {
+        let mut lines = Vec::new();
+        for agent in [&self.client, &self.server] {
+            for table in ["tcp", "tcp6"] {
+                let text = std::fs::read_to_string(format!("/proc/{}/net/{table}", agent.pid))
+                    .unwrap_or_default();
+                lines.extend(
+                    text.lines()
+                        .skip(1)
+                        .filter(|line| {
+                            let state = line.split_whitespace().nth(3).unwrap_or("0");
+                            let state = u8::from_str_radix(state, 16).unwrap_or(0);
+                            state != TIME_WAIT && state != LISTEN
+                        })
+                        .map(str::to_owned),
+                );
+            }
+            if !self.link.is_veth() {
+                break;
+            }
+        }
+        lines
+    }
+}
+
+/// A connection in which `x` does what the ending is about, and `y` is the other end.
+pub struct Pair {
+    pub x: Sock,
+    pub y: Sock,
+    pub number: usize,
+}

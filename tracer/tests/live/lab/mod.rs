@@ -1,0 +1,20 @@
+//! The laboratory: hosts and links (`netns`, `link`), processes that hold sockets (`agent`), the tracer under test
+//! (`tracer`), what its lines must look like (`schema`) and what they must say (`expect`).
+
+pub mod agent;
+pub mod expect;
+pub mod kernel_log;
+pub mod link;
+pub mod needs;
+pub mod netns;
+pub mod schema;
+pub mod tracer;
+
+/// What a panic said.
+pub fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
+    panic
+        .downcast_ref::<String>()
+        .cloned()
+        .or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()))
+        .unwrap_or_else(|| "a panic without words".to_owned())
+}

@@ -1,0 +1,58 @@
+//! What a test needs of the machine. A test whose needs are not met is reported as ignored, with the reason.
+
+use std::{path::PathBuf, process::Command};
+
+use super::netns::Netns;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Need {
+    /// A program on the PATH.
+    Program(&'static str),
+    /// A queueing discipline that the kernel must have.
+    Qdisc(&'static str),
+    /// A file that must exist.
+    File(&'static str),
+    /// Written permission to change a sysctl of the whole machine for a moment.
+    GlobalSysctl,
+}
+
+/// Says why a test cannot run here; `None`: it can.
+pub fn unmet(needs: &[Need]) -> Option<String> {
+    if !nix::unistd::geteuid().is_root() {
+        return Some("needs root".to_owned());
+    }
+    needs.iter().find_map(|need| match need {
+        Need::Program(name) => find(name)
+            .is_none()
+            .then(|| format!("needs the program {name}")),
+        Need::Qdisc(name) => {
+            (!has_qdisc(name)).then(|| format!("needs the queueing discipline {name}"))
+        }
+        Need::File(path) => (!std::path::Path::new(path).exists()).then(|| format!("needs {path}")),
+        Need::GlobalSysctl => (std::env::var_os("LIVE_GLOBAL_SYSCTL").is_none()).then(|| {
+            "changes a sysctl of the whole machine: set LIVE_GLOBAL_SYSCTL=1 to allow it".to_owned()
+        }),
+    })
+}
+
+/// Where a program is, with the folders that a user's PATH may lack.
+pub fn find(program: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path)
+        .chain(["/usr/sbin", "/sbin"].map(PathBuf::from))
+        .map(|folder| folder.join(program))
+        .find(|file| file.is_file())
+}
+
+fn has_qdisc(name: &str) -> bool {
+    let netns = Netns::new();
+    let options: &[&str] = match name {
+        "tbf" => &["rate", "1mbit", "burst", "2kb", "limit", "1mb"],
+        _ => &[],
+    };
+    let mut command: Command = netns.command("tc");
+    command
+        .args(["qdisc", "add", "dev", "lo", "root", name])
+        .args(options);
+    command.output().is_ok_and(|output| output.status.success())
+}

@@ -1,0 +1,64 @@
+//! The live tests: real TCP connections between real processes, each ended in a known way, and the tracer's records
+//! compared with what was done. They need root; README.md in this folder says how to run and extend them.
+
+mod endings;
+mod lab;
+mod rows;
+
+use libtest_mimic::{Arguments, Failed, Trial};
+
+use lab::needs::{Need, unmet};
+
+/// A test, and what it needs beyond root.
+pub struct Test {
+    pub name: String,
+    pub needs: Vec<Need>,
+    pub run: Box<dyn FnOnce() + Send>,
+}
+
+impl Test {
+    pub fn new(
+        name: impl Into<String>,
+        needs: &[Need],
+        run: impl FnOnce() + Send + 'static,
+    ) -> Test {
+        Test {
+            name: name.into(),
+            needs: needs.to_vec(),
+            run: Box::new(run),
+        }
+    }
+}
+
+fn main() {
+    lab::agent::child::run_if_agent();
+    let mut arguments = Arguments::from_args();
+    // One at a time: a tracer sees the whole machine, and two cores are soon busy.
+    arguments.test_threads.get_or_insert(1);
+
+    let tests = rows::tests();
+    let trials = tests
+        .into_iter()
+        .map(|test| {
+            let reason = if arguments.list {
+                None
+            } else {
+                unmet(&test.needs)
+            };
+            if let Some(reason) = &reason {
+                println!("skipped: {}: {reason}", test.name);
+            }
+            let name = test.name.clone();
+            Trial::test(test.name, move || run(&name, test.run)).with_ignored_flag(reason.is_some())
+        })
+        .collect();
+    libtest_mimic::run(&arguments, trials).exit();
+}
+
+fn run(name: &str, test: Box<dyn FnOnce() + Send>) -> Result<(), Failed> {
+    let _log = lab::kernel_log::start(name);
+    match std::panic::catch_unwind(std::panic::AssertUnwindSafe(test)) {
+        Ok(()) => Ok(()),
+        Err(panic) => Err(Failed::from(lab::panic_text(&*panic))),
+    }
+}
