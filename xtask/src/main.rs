@@ -4,6 +4,8 @@ mod apt;
 mod cargo;
 mod command;
 mod run;
+mod test;
+mod tidy;
 mod toolchain;
 
 use std::{ffi::OsString, process::ExitCode};
@@ -26,10 +28,16 @@ enum Chore {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         args: Vec<OsString>,
     },
+    /// Run every test that this machine can run
+    Test(test::Options),
+    /// Check the house rules
+    Tidy,
 }
 
 fn main() -> Result<ExitCode> {
     match Args::parse().chore {
         Chore::Run { args } => run::run(&args),
+        Chore::Test(options) => test::test(&options),
+        Chore::Tidy => tidy::report(),
     }
 }

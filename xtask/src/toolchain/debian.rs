@@ -19,10 +19,11 @@ use crate::{
     command::{self, say},
 };
 
-/// The compiler and its sources; LLVM and what it is linked with; and a C compiler, by which cargo links.
+/// The compiler, its sources and its linter; LLVM and what it is linked with; a C++ compiler, by which cargo links.
 const PACKAGES: &[&str] = &[
     "rustc-web",
     "rust-web-src",
+    "rust-web-clippy",
     "llvm-22-dev",
     "libpolly-22-dev",
     "zlib1g-dev",
@@ -131,6 +132,7 @@ fn toolchain_folder() -> Result<PathBuf> {
     for (link, target) in [
         (folder.join("lib"), system.join("lib")),
         (bin.join("rustc"), system.join("bin/rustc")),
+        (bin.join("cargo-clippy"), system.join("bin/cargo-clippy")),
         (bin.join("cargo"), cargo.trim().into()),
     ] {
         if link.read_link().is_ok_and(|old| old == target) {

@@ -1,0 +1,259 @@
+//! `cargo xtask test`: every test that this machine can run, and one line of counts at the end.
+//!
+//! The formatter, the house rules and the linters count as one test each. Test programs are started one by one rather
+//! than by `cargo test`, so that the live ones can be run as root while nothing else is, and so that a skip, which
+//! libtest does not know, can be told from a pass: a test that cannot run here prints `skipped: NAME: REASON` and
+//! returns.
+
+mod libtest;
+mod live;
+mod tally;
+mod watch;
+
+use std::{
+    io::{self, Write as _},
+    process::{Command, ExitCode},
+    time::Duration,
+};
+
+use anyhow::Result;
+
+use crate::{
+    cargo::{Built, built, cargo},
+    command::{self, say},
+    tidy,
+    toolchain::{self, choice::Choice},
+};
+use libtest::Listener;
+use tally::Tally;
+use watch::End;
+
+/// For what only reads the sources.
+const SHORT: Duration = Duration::from_secs(5 * 60);
+/// For what compiles, from scratch and on a slow machine.
+const COMPILE: Duration = Duration::from_secs(30 * 60);
+/// For a program of unprivileged tests.
+const UNPRIVILEGED: Duration = Duration::from_secs(10 * 60);
+
+/// The workspace without the part that only compiles for the BPF target.
+const USER_SPACE: [&str; 3] = ["--workspace", "--exclude", "tracer-ebpf"];
+
+#[derive(clap::Args)]
+pub struct Options {
+    /// Count a test that is skipped for want of privilege as failed
+    #[arg(long)]
+    require_root: bool,
+    /// Run the ignored tests too: they take long
+    #[arg(long)]
+    long: bool,
+    /// Run only tests whose names contain this (the steps fmt, tidy, clippy, clippy-ebpf are tests too)
+    #[arg(long, value_name = "SUBSTR")]
+    filter: Option<String>,
+    /// Leave out the live tests, which need root
+    #[arg(long)]
+    skip_live: bool,
+}
+
+pub fn test(options: &Options) -> Result<ExitCode> {
+    let toolchain = toolchain::ensure()?;
+    let mut session = Session {
+        options,
+        tally: Tally::new(options.require_root),
+    };
+    session.check_sources();
+    session.lint(&toolchain);
+    session.unprivileged();
+    session.live();
+    session.tally.report(io::stdout().lock())
+}
+
+/// One run: what was asked for, and what came of it so far.
+struct Session<'a> {
+    options: &'a Options,
+    tally: Tally,
+}
+
+impl Session<'_> {
+    fn check_sources(&mut self) {
+        if works(cargo().args(["fmt", "--version"])) {
+            self.step(
+                "fmt",
+                SHORT,
+                cargo().args(["fmt", "--all", "--", "--check"]),
+            );
+        } else {
+            self.skip_step("fmt", "rustfmt is not installed");
+        }
+        if self.wants("tidy") {
+            say("tidy");
+            match tidy::check() {
+                Ok(faults) if faults.is_empty() => self.tally.pass(1),
+                Ok(faults) => {
+                    faults.iter().for_each(|fault| println!("{fault}"));
+                    self.tally.fail("tidy", format!("{} faults", faults.len()));
+                }
+                Err(error) => self.tally.fail("tidy", format!("{error:#}")),
+            }
+        }
+    }
+
+    fn lint(&mut self, toolchain: &Choice) {
+        if works(cargo().args(["clippy", "--version"])) {
+            // The live tests are no default target.
+            let targets = ["--all-targets", "--test", live::TARGET];
+            let mut clippy = cargo();
+            clippy
+                .arg("clippy")
+                .args(USER_SPACE)
+                .args(targets)
+                .args(["--", "-D", "warnings"]);
+            self.step("clippy", COMPILE, &mut clippy);
+        } else {
+            self.skip_step("clippy", "clippy is not installed");
+        }
+        if works(ebpf_cargo(toolchain).args(["clippy", "--version"])) {
+            let mut clippy = ebpf_cargo(toolchain);
+            clippy
+                .args([
+                    "clippy",
+                    "--package",
+                    "tracer-ebpf",
+                    "--all-features",
+                    "--release",
+                ])
+                .args(["--target", "bpfel-unknown-none", "-Z", "build-std=core"])
+                .args(["--", "-D", "warnings"]);
+            self.step("clippy-ebpf", COMPILE, &mut clippy);
+        } else {
+            self.skip_step("clippy-ebpf", "the eBPF toolchain has no clippy");
+        }
+    }
+
+    fn unprivileged(&mut self) {
+        let mut build = cargo();
+        build.arg("test").args(USER_SPACE);
+        let Some(programs) = self.build("the unprivileged tests", &mut build) else {
+            return;
+        };
+        for program in programs
+            .iter()
+            .filter(|program| program.target != live::TARGET)
+        {
+            self.run(
+                &program.name(),
+                UNPRIVILEGED,
+                &mut Command::new(&program.file),
+                program,
+            );
+        }
+        let mut doc = cargo();
+        doc.args(["test", "--doc"]).args(USER_SPACE).arg("--");
+        say("doc tests");
+        self.libtest("doc", COMPILE, &mut doc);
+    }
+
+    /// Compiles tests; `None`, and a failure counted, if that does not work.
+    fn build(&mut self, what: &str, command: &mut Command) -> Option<Vec<Built>> {
+        say(format!("building {what}"));
+        command.args(["--no-run", "--message-format=json-render-diagnostics"]);
+        let mut messages = Vec::new();
+        let end = watch::run(command, COMPILE, &mut |bytes| {
+            messages.extend_from_slice(bytes)
+        });
+        match end {
+            Ok(end) if end.success() => Some(built(&String::from_utf8_lossy(&messages))),
+            end => {
+                self.tally.fail(&format!("building {what}"), shown(end));
+                None
+            }
+        }
+    }
+
+    /// Runs a test program in the folder of its package, as cargo does.
+    fn run(&mut self, name: &str, limit: Duration, command: &mut Command, program: &Built) {
+        say(name);
+        command
+            .current_dir(&program.package)
+            .env("CARGO_MANIFEST_DIR", &program.package);
+        self.libtest(name, limit, command);
+    }
+
+    /// Runs what ends in libtest's arguments and prints libtest's output.
+    fn libtest(&mut self, name: &str, limit: Duration, command: &mut Command) {
+        // The output of tests that pass is where skips are said.
+        command.arg("--show-output");
+        if self.options.long {
+            command.arg("--include-ignored");
+        }
+        if let Some(filter) = &self.options.filter {
+            command.arg(filter);
+        }
+        let mut listener = Listener::new(io::stdout());
+        let end = watch::run(command, limit, &mut |bytes| listener.hear(bytes));
+        let report = listener.finish();
+        if let Some(unfinished) = &report.unfinished {
+            self.tally
+                .fail(name, format!("{} {unfinished}", shown(end)));
+        } else if report.failed.is_empty() && !end.as_ref().is_ok_and(End::success) {
+            self.tally.fail(name, shown(end));
+        }
+        self.tally.add(name, report);
+    }
+
+    /// A command that counts as one test.
+    fn step(&mut self, name: &str, limit: Duration, command: &mut Command) {
+        if !self.wants(name) {
+            return;
+        }
+        say(name);
+        match watch::run(command, limit, &mut echo) {
+            Ok(end) if end.success() => self.tally.pass(1),
+            end => self.tally.fail(name, shown(end)),
+        }
+    }
+
+    fn skip_step(&mut self, name: &str, reason: &str) {
+        if self.wants(name) {
+            self.tally.skip(name, reason);
+        }
+    }
+
+    fn wants(&self, name: &str) -> bool {
+        self.options
+            .filter
+            .as_ref()
+            .is_none_or(|part| name.contains(part.as_str()))
+    }
+}
+
+/// The cargo that compiles for the BPF target.
+fn ebpf_cargo(toolchain: &Choice) -> Command {
+    let mut command = cargo();
+    if !toolchain.toolchain.is_empty() {
+        command = Command::new("rustup");
+        command
+            .args(["run", &toolchain.toolchain, "cargo"])
+            .current_dir(crate::cargo::workspace());
+    }
+    if toolchain.bootstrap {
+        command.env("RUSTC_BOOTSTRAP", "1");
+    }
+    command
+}
+
+fn works(command: &mut Command) -> bool {
+    command::capture(command).is_ok_and(|output| output.status.success())
+}
+
+fn echo(bytes: &[u8]) {
+    // Nobody may be reading any more; the exit status still counts.
+    let mut stdout = io::stdout();
+    let _ = stdout.write_all(bytes).and_then(|()| stdout.flush());
+}
+
+fn shown(end: Result<End>) -> String {
+    match end {
+        Ok(end) => end.to_string(),
+        Err(error) => format!("{error:#}"),
+    }
+}

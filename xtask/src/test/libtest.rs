@@ -1,0 +1,354 @@
+//! Understands the text that a test program prints: passes it on as it comes, and counts.
+//!
+//! Counts come from libtest's `test result:` lines, because what a test's own children print may tear the lines of
+//! single tests apart. With `--show-output` it also prints what passing tests said; that is not passed on, but read
+//! for `skipped: NAME: REASON`, by which a test says that it could not run here.
+
+use std::{
+    collections::BTreeMap,
+    fmt,
+    io::{self, Write},
+    mem,
+};
+
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Report {
+    pub passed: usize,
+    pub failed: Vec<String>,
+    /// Name and reason.
+    pub skipped: Vec<(String, String)>,
+    pub unfinished: Option<Unfinished>,
+}
+
+/// A program that ended before its `test result:` line.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Unfinished {
+    running: Option<String>,
+}
+
+impl fmt::Display for Unfinished {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.running {
+            Some(test) => write!(f, "while {test} was running"),
+            None => write!(f, "before its tests were done"),
+        }
+    }
+}
+
+pub struct Listener<W: Write> {
+    out: W,
+    /// What came since the last newline, and how much of it has been passed on.
+    line: Vec<u8>,
+    passed_on: usize,
+    part: Part,
+    section: Section,
+    report: Report,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Part {
+    /// Outside and in the list of `test NAME ... ok`.
+    List,
+    /// What the passing tests printed.
+    Successes,
+    /// What the failing tests printed, then their names.
+    Failures,
+}
+
+/// One test program's output; `cargo test --doc` prints several.
+#[derive(Default)]
+struct Section {
+    open: bool,
+    running: Option<String>,
+    /// Lines that say ok or FAILED: needed only if the section is never closed.
+    ok: usize,
+    failed: Vec<String>,
+    ignored: Vec<(String, String)>,
+    /// By name, as a test may say it more than once.
+    skipped: BTreeMap<String, String>,
+    /// The indented lines last seen: before the result, the names of those that failed.
+    indented: Vec<String>,
+}
+
+impl<W: Write> Listener<W> {
+    pub fn new(out: W) -> Self {
+        Self {
+            out,
+            line: Vec::new(),
+            passed_on: 0,
+            part: Part::List,
+            section: Section::default(),
+            report: Report::default(),
+        }
+    }
+
+    pub fn hear(&mut self, bytes: &[u8]) {
+        for piece in bytes.split_inclusive(|byte| *byte == b'\n') {
+            self.line.extend_from_slice(piece);
+            if piece.ends_with(b"\n") {
+                self.end_line();
+            }
+        }
+        // A test's name comes before it runs: shown at once, a hang has a name.
+        if self.part == Part::List && self.line.starts_with(b"test ") {
+            self.pass_on();
+        }
+        // Nobody may be reading any more; the counts still matter.
+        let _ = self.out.flush();
+    }
+
+    pub fn finish(mut self) -> Report {
+        if !self.line.is_empty() {
+            self.line.push(b'\n');
+            self.end_line();
+        }
+        if self.section.open {
+            let section = mem::take(&mut self.section);
+            self.report.unfinished = Some(Unfinished {
+                running: section.running.clone(),
+            });
+            let skipped = section.skipped.len().min(section.ok);
+            self.report.passed += section.ok - skipped;
+            self.report.failed.extend(section.failed);
+            self.report
+                .skipped
+                .extend(section.skipped.into_iter().take(skipped));
+            self.report.skipped.extend(section.ignored);
+        }
+        self.report
+    }
+
+    fn pass_on(&mut self) {
+        let _: io::Result<()> = self.out.write_all(&self.line[self.passed_on..]);
+        self.passed_on = self.line.len();
+    }
+
+    fn end_line(&mut self) {
+        let line = String::from_utf8_lossy(&self.line).trim_end().to_owned();
+        self.read(&line);
+        if self.part != Part::Successes {
+            self.pass_on();
+        }
+        self.line.clear();
+        self.passed_on = 0;
+    }
+
+    fn read(&mut self, line: &str) {
+        if let Some((name, reason)) = line
+            .strip_prefix("skipped: ")
+            .and_then(|rest| rest.split_once(": "))
+        {
+            self.section
+                .skipped
+                .insert(name.to_owned(), reason.to_owned());
+        }
+        match line {
+            "successes:" if self.part == Part::List => self.part = Part::Successes,
+            "failures:" => {
+                self.part = Part::Failures;
+                self.section.indented.clear();
+            }
+            _ if line.starts_with("test result: ") => self.close(line),
+            _ if self.part == Part::List => self.section.list(line),
+            _ => match line.strip_prefix("    ") {
+                Some(name) => self.section.indented.push(name.to_owned()),
+                None if line.is_empty() => {}
+                None => self.section.indented.clear(),
+            },
+        }
+    }
+
+    fn close(&mut self, result: &str) {
+        self.part = Part::List;
+        let section = mem::take(&mut self.section);
+        let count = |what: &str| {
+            let (before, _) = result.split_once(what)?;
+            before.rsplit(' ').next()?.parse::<usize>().ok()
+        };
+        let passed = count(" passed").unwrap_or(0);
+        let failed = count(" failed").unwrap_or(0);
+        let first = section.indented.len().saturating_sub(failed);
+        let names = &section.indented[first..];
+        let said: Vec<_> = section
+            .skipped
+            .into_iter()
+            .filter(|(name, _)| !names.contains(name))
+            .take(passed)
+            .collect();
+        self.report.passed += passed - said.len();
+        self.report.failed.extend(names.iter().cloned());
+        self.report
+            .failed
+            .extend((names.len()..failed).map(|_| "(its name was lost)".to_owned()));
+        self.report.skipped.extend(said);
+        self.report.skipped.extend(section.ignored);
+    }
+}
+
+impl Section {
+    /// A line of the list. A test that runs alone has its name printed first and the result when it is known, after
+    /// whatever its children printed in between.
+    fn list(&mut self, line: &str) {
+        if line.starts_with("running ") && (line.ends_with(" tests") || line.ends_with(" test")) {
+            self.open = true;
+            return;
+        }
+        let result = match line
+            .strip_prefix("test ")
+            .and_then(|rest| rest.split_once(" ... "))
+        {
+            Some((name, result)) => {
+                self.running = Some(
+                    name.split(" - should panic")
+                        .next()
+                        .unwrap_or(name)
+                        .to_owned(),
+                );
+                result
+            }
+            // trim_end took the blank after the dots.
+            None if line.starts_with("test ") && line.ends_with(" ...") => {
+                self.running = Some(line["test ".len()..line.len() - " ...".len()].to_owned());
+                return;
+            }
+            None => line,
+        };
+        let Some(name) = self.running.clone() else {
+            return;
+        };
+        match result {
+            "ok" => self.ok += 1,
+            "FAILED" => self.failed.push(name),
+            "ignored" => self.ignored.push((name, "ignored".to_owned())),
+            _ => match result.strip_prefix("ignored, ") {
+                Some(reason) => self.ignored.push((name, reason.to_owned())),
+                None => return,
+            },
+        }
+        self.running = None;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn heard(text: &str) -> (Report, String) {
+        let mut out = Vec::new();
+        let mut listener = Listener::new(&mut out);
+        // Byte by byte, the worst that a pipe can do.
+        for byte in text.as_bytes() {
+            listener.hear(&[*byte]);
+        }
+        (listener.finish(), String::from_utf8(out).unwrap())
+    }
+
+    const MIXED: &str = "
+running 4 tests
+test rows::fin ... ok
+test rows::oom ... ok
+test rows::rst ... FAILED
+test rows::slow ... ignored, takes an hour
+
+successes:
+
+---- rows::fin stdout ----
+23 of 23
+
+---- rows::oom stdout ----
+skipped: rows::oom: needs a memory cgroup: none here
+
+successes:
+    rows::fin
+    rows::oom
+
+failures:
+
+---- rows::rst stdout ----
+    indented words of the test
+skipped: rows::rst: not really, it failed
+panicked
+
+failures:
+    rows::rst
+
+test result: FAILED. 2 passed; 1 failed; 1 ignored; 0 measured; 0 filtered out; finished in 0.1s
+";
+
+    #[test]
+    fn passes_failures_ignored_and_skips_are_told_apart() {
+        let (report, _) = heard(MIXED);
+        assert_eq!(
+            report,
+            Report {
+                passed: 1,
+                failed: vec!["rows::rst".into()],
+                skipped: vec![
+                    (
+                        "rows::oom".into(),
+                        "needs a memory cgroup: none here".into()
+                    ),
+                    ("rows::slow".into(), "takes an hour".into()),
+                ],
+                unfinished: None,
+            }
+        );
+    }
+
+    #[test]
+    fn what_failing_tests_print_is_passed_on_and_what_passing_ones_print_is_not() {
+        let (_, out) = heard(MIXED);
+        assert!(out.contains("panicked"), "{out}");
+        assert!(out.contains("test result: FAILED"), "{out}");
+        assert!(!out.contains("23 of 23"), "{out}");
+    }
+
+    #[test]
+    fn a_name_is_passed_on_before_the_result_is_known() {
+        let mut out = Vec::new();
+        Listener::new(&mut out).hear(b"running 1 test\ntest hangs ... ");
+        assert!(out.ends_with(b"test hangs ... "));
+    }
+
+    #[test]
+    fn a_program_that_dies_leaves_what_it_had_done_and_whom_it_died_with() {
+        let (report, _) =
+            heard("running 3 tests\ntest a ... ok\ntest b ... FAILED\ntest c ... segfault\n");
+        assert_eq!(report.passed, 1);
+        assert_eq!(report.failed, ["b"]);
+        assert_eq!(
+            report.unfinished.unwrap().to_string(),
+            "while c was running"
+        );
+    }
+
+    #[test]
+    fn output_of_children_between_name_and_result_does_no_harm() {
+        let (report, _) = heard(
+            "running 2 tests\ntest a ... noise\nmore noise\nok\ntest b ... noiseok\n\n\
+             test result: ok. 2 passed; 0 failed; 0 ignored; 0 measured; 0 filtered out\n",
+        );
+        assert_eq!(
+            (report.passed, report.failed.len(), report.unfinished),
+            (2, 0, None)
+        );
+    }
+
+    #[test]
+    fn several_programs_add_up() {
+        let one =
+            "running 1 test\ntest a ... ok\n\ntest result: ok. 1 passed; 0 failed; 0 ignored\n";
+        assert_eq!(heard(&format!("{one}{one}")).0.passed, 2);
+    }
+
+    #[test]
+    fn a_skip_said_twice_is_one_skip() {
+        let (report, _) = heard(
+            "running 2 tests\ntest a ... skipped: a: needs root\nskipped: a: needs root\nok\ntest b ... ok\n\n\
+             test result: ok. 2 passed; 0 failed; 0 ignored\n",
+        );
+        // The first stands behind the name, as a child's words do, and still one was understood.
+        assert_eq!(report.skipped, [("a".to_owned(), "needs root".to_owned())]);
+        assert_eq!(report.passed, 1);
+    }
+}

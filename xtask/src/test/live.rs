@@ -1,0 +1,177 @@
+//! The live tests: against the running kernel, hence as root, one at a time because they share that kernel, and with
+//! the release binary that a user would run.
+
+use std::{ffi::OsString, fs, path::Path, process::Command, time::Duration};
+
+use anyhow::{Context as _, Result};
+
+use super::{Session, USER_SPACE, works};
+use crate::{
+    apt,
+    cargo::{Built, cargo},
+    command::{self, say},
+    run,
+};
+
+/// The test target in tracer/Cargo.toml.
+pub const TARGET: &str = "live";
+
+const LIMIT: Duration = Duration::from_secs(20 * 60);
+const LONG_LIMIT: Duration = Duration::from_secs(3 * 60 * 60);
+
+/// What the tests drive and compare with. One that is missing is no failure here: the tests that need it say so.
+const PACKAGES: &[&str] = &[
+    "iproute2",
+    "iptables",
+    "nftables",
+    "nginx-light",
+    "golang-go",
+    "curl",
+    "jq",
+    "bpftool",
+    "procps",
+    "gcc",
+    "libc6-dev",
+];
+
+/// Asked by Debian's packages before they start a service.
+const POLICY: &str = "/usr/sbin/policy-rc.d";
+
+impl Session<'_> {
+    pub fn live(&mut self) {
+        if self.options.skip_live {
+            self.tally.skip(TARGET, "left out by --skip-live");
+            return;
+        }
+        let mut build = cargo();
+        build.arg("test").args(USER_SPACE).args(["--test", TARGET]);
+        let Some(programs) = self.build("the live tests", &mut build) else {
+            return;
+        };
+        say("building tracer");
+        let tracer = match run::build() {
+            Ok(tracer) => tracer,
+            Err(error) => return self.tally.fail("building tracer", format!("{error:#}")),
+        };
+        for program in programs {
+            let Some(mut command) = as_root(&program, &tracer) else {
+                self.skip_all(&program);
+                continue;
+            };
+            install_packages();
+            let limit = if self.options.long { LONG_LIMIT } else { LIMIT };
+            command.arg("--test-threads=1");
+            self.run(&program.name(), limit, &mut command, &program);
+        }
+    }
+
+    fn skip_all(&mut self, program: &Built) {
+        let names = match names(program) {
+            Ok(names) => names,
+            Err(error) => return self.tally.fail(&program.name(), format!("{error:#}")),
+        };
+        for name in names {
+            if self.wants(&name) {
+                let test = format!("{} {name}", program.name());
+                self.tally
+                    .skip(&test, "needs root, and there is no sudo without a password");
+            }
+        }
+    }
+}
+
+/// The command that runs the tests with privilege, or `None` where there is none to be had.
+fn as_root(program: &Built, tracer: &Path) -> Option<Command> {
+    let setting = |key: &str, value: &Path| {
+        let mut setting = OsString::from(key);
+        setting.push("=");
+        setting.push(value);
+        setting
+    };
+    let mut command = if command::is_root() {
+        Command::new("env")
+    } else if works(Command::new("sudo").args(["-n", "true"])) {
+        let mut sudo = Command::new("sudo");
+        sudo.args(["-n", "env"]);
+        sudo
+    } else {
+        return None;
+    };
+    // Through env, because sudo drops the environment.
+    command
+        .arg(setting("TRACER_BIN", tracer))
+        .arg(setting("CARGO_MANIFEST_DIR", &program.package))
+        .arg(&program.file);
+    Some(command)
+}
+
+fn names(program: &Built) -> Result<Vec<String>> {
+    let list = command::read(Command::new(&program.file).args(["--list", "--format", "terse"]))
+        .context("cannot list the live tests")?;
+    Ok(list
+        .lines()
+        .filter_map(|line| line.strip_suffix(": test"))
+        .map(str::to_owned)
+        .collect())
+}
+
+fn install_packages() {
+    if !command::is_root() || command::find("apt-get").is_none() {
+        return;
+    }
+    let missing = match apt::missing(PACKAGES) {
+        Ok(missing) if missing.is_empty() => return,
+        Ok(missing) => missing,
+        Err(error) => return say(format!("not installing what the live tests use: {error:#}")),
+    };
+    say(format!(
+        "installing what the live tests use: {}",
+        missing.join(" ")
+    ));
+    let _quiet = NoServices::start();
+    if apt::install(&missing).is_ok() {
+        return;
+    }
+    // One that cannot be had must not keep the others away.
+    for package in missing {
+        if let Err(error) = apt::install(&[package]) {
+            say(format!("{error:#}"));
+        }
+    }
+}
+
+/// While this lives, installing a package starts no service: the tests want nginx, and nobody wants it on port 80.
+struct NoServices {
+    ours: bool,
+}
+
+impl NoServices {
+    fn start() -> Self {
+        use std::os::unix::fs::PermissionsExt as _;
+        if Path::new(POLICY).exists() {
+            return Self { ours: false };
+        }
+        let written = fs::write(POLICY, "#!/bin/sh\nexit 101\n")
+            .and_then(|()| fs::set_permissions(POLICY, fs::Permissions::from_mode(0o755)));
+        if let Err(error) = &written {
+            say(format!(
+                "services may be started by their packages: cannot write {POLICY}: {error}"
+            ));
+        }
+        Self {
+            ours: written.is_ok(),
+        }
+    }
+}
+
+impl Drop for NoServices {
+    fn drop(&mut self) {
+        if self.ours
+            && let Err(error) = fs::remove_file(POLICY)
+        {
+            say(format!(
+                "remove {POLICY} by hand, it keeps services from starting: {error}"
+            ));
+        }
+    }
+}
