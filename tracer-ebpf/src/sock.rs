@@ -6,7 +6,6 @@ use aya_ebpf::helpers::generated::{bpf_get_socket_cookie, bpf_jiffies64, bpf_skc
 use tracer_common::{
     proto::{AF_INET, AF_INET6, IPPROTO_MPTCP, IPPROTO_TCP},
     sock::{SockSnap, sock_bit, sock_flag},
-    state,
 };
 
 use crate::{

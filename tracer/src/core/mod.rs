@@ -1,3 +1,1 @@
 //! The pure core: no I/O, no clock, no async.
-
-pub mod names;

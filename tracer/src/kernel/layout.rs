@@ -4,7 +4,7 @@ use anyhow::{Context, Result, ensure};
 use tracer_common::{config::Config, offsets::Offsets};
 
 use super::btf::Btf;
-use crate::core::names::RstReasons;
+use crate::event::names::RstReasons;
 
 /// Where the kernel shows its own types.
 pub const VMLINUX: &str = "/sys/kernel/btf/vmlinux";

@@ -1,0 +1,61 @@
+//! The one definition of a group of keys: struct, encoder and schema from the same list.
+
+use super::json::Json;
+use serde_json::Value;
+
+/// A key as documentation and schema see it.
+pub struct Key {
+    pub name: &'static str,
+    /// What it means; empty when the name says it all.
+    pub doc: &'static str,
+    /// Its JSON Schema.
+    pub schema: fn() -> Value,
+}
+
+/// A group of keys.
+pub trait Keys {
+    const KEYS: &'static [Key];
+    /// Appends `,"key":value` for each key.
+    fn write(&self, out: &mut Vec<u8>);
+}
+
+/// The schema of a field's type.
+pub fn schema_of<T: Json>() -> Value {
+    T::schema()
+}
+
+/// `r#where` is the key `where`.
+macro_rules! key_name {
+    (r#where) => {
+        "where"
+    };
+    ($name:ident) => {
+        stringify!($name)
+    };
+}
+pub(crate) use key_name;
+
+macro_rules! keys {
+    ($(#[$meta:meta])* pub struct $strukt:ident { $($(#[doc = $doc:literal])* $name:ident: $ty:ty,)* }) => {
+        $(#[$meta])*
+        #[derive(Clone, Debug, PartialEq)]
+        pub struct $strukt { $($(#[doc = $doc])* pub $name: $ty,)* }
+
+        impl $crate::event::keys::Keys for $strukt {
+            const KEYS: &'static [$crate::event::keys::Key] = &[$($crate::event::keys::Key {
+                name: $crate::event::keys::key_name!($name),
+                doc: concat!($($doc),*).trim_ascii(),
+                schema: $crate::event::keys::schema_of::<$ty>,
+            },)*];
+
+            fn write(&self, out: &mut Vec<u8>) {
+                use $crate::event::json::Json;
+                $(
+                    out.extend_from_slice(concat!(",\"", $crate::event::keys::key_name!($name), "\":").as_bytes());
+                    self.$name.write(out);
+                )*
+            }
+        }
+    };
+}
+pub(crate) use keys;

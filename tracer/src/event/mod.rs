@@ -1,0 +1,395 @@
+//! The public events: what a line of NDJSON says, key by key. The structs below are the schema: the
+//! encoder, `tracer schema` and docs/output.md are made from them.
+
+pub mod json;
+mod keys;
+pub mod names;
+pub mod schema;
+pub mod text;
+pub mod time;
+pub mod values;
+
+use keys::keys;
+pub use keys::{Key, Keys};
+use text::{Addr, Comm, Label};
+use time::Timestamp;
+use values::*;
+
+/// Version of the schema: keys are only added within it.
+pub const SCHEMA_VERSION: u32 = 1;
+
+/// Longest line, without its newline: what `fgets` with a 4096-byte buffer takes whole.
+pub const MAX_LINE_BYTES: usize = 4094;
+
+keys! {
+    /// How every line begins.
+    pub struct Head {
+        /// Schema version.
+        v: u32,
+        /// What happened.
+        event: Kind,
+        /// When, UTC, from the kernel's monotonic clock at the event. For `tcp_close` the moment of TCP_CLOSE.
+        ts: Timestamp,
+        /// The same moment by CLOCK_MONOTONIC, microseconds. Sort by this: lines of different sockets may be written out of order.
+        mono_us: u64,
+        /// Number of this line in this run, from 1, without gaps.
+        seq: u64,
+        /// This run of tracer, 8 hex digits.
+        run_id: Label,
+        /// Host name, or NODE_NAME of the environment.
+        node: Label,
+        /// This boot (`/proc/sys/kernel/random/boot_id`).
+        boot_id: Label,
+    }
+}
+
+keys! {
+    /// Which connection, and whose: common to the `tcp_*` events.
+    pub struct Ids {
+        /// The socket: the first eight digits of the boot id and the kernel's socket cookie. `null` for a RST without a socket.
+        conn: Option<ConnId>,
+        /// The two initial sequence numbers, smaller first: equal on both ends of a connection, on any node and through NAT. `null` when the start was not seen.
+        flow_id: Option<Hex16>,
+        /// Community ID v1 (seed 0) of this socket's own addresses, as Zeek, Suricata and Wireshark compute it.
+        community_id: Option<CommunityId>,
+        /// `ipv4` or `ipv6`; a v4-mapped v6 address counts as `ipv4`.
+        family: Family,
+        local_addr: Addr,
+        local_port: u16,
+        peer_addr: Addr,
+        peer_port: u16,
+        /// `client`: this end sent the SYN.
+        role: Role,
+        /// Process that owned the socket, in the initial pid namespace.
+        pid: Option<u32>,
+        /// Its thread that connected, accepted or used the socket.
+        tid: Option<u32>,
+        /// Name of the process (of its thread-group leader).
+        comm: Option<Comm>,
+        /// Path of its executable.
+        exe: Option<Label>,
+        /// User id that the socket was made with.
+        uid: Option<u32>,
+        /// How the owner is known.
+        attribution: Attribution,
+        /// Process whose call ended the local end: close, shutdown, exit, or `ss -K`. `null` if no process did.
+        closer_pid: Option<u32>,
+        closer_comm: Option<Comm>,
+        /// Inode number of the network namespace (`ls -L /proc/PID/ns/net`).
+        netns: Option<u32>,
+        /// Path of the cgroup.
+        cgroup: Option<Label>,
+        /// Container, 64 hex digits.
+        container_id: Option<Label>,
+        /// Container runtime.
+        runtime: Option<Label>,
+        /// Kubernetes pod uid.
+        pod_uid: Option<Label>,
+        /// systemd unit.
+        unit: Option<Label>,
+        /// Process at the other end, when that is on this node.
+        peer_pid: Option<u32>,
+        peer_comm: Option<Comm>,
+        /// `conn` of the other end, when that is on this node.
+        peer_conn: Option<ConnId>,
+        peer_container_id: Option<Label>,
+    }
+}
+
+keys! {
+    /// How a connection ended: what `tcp_close` and `tcp_connect_failed` add.
+    pub struct End {
+        /// What cut the connection short, if anything did, else the first FIN.
+        reason: Reason,
+        /// Who ended it first.
+        closed_by: ClosedBy,
+        /// What ended it first.
+        how: How,
+        /// TCP state that was left for CLOSE.
+        state: Option<State>,
+        /// The socket's pending error at TCP_CLOSE, whether or not a call ever returned it.
+        errno: Option<Errno>,
+        /// The kernel's reason for a RST that this end sent (6.10 and later).
+        rst_reason: Option<Label>,
+        /// From ESTABLISHED to the first end; for `tcp_connect_failed` from the SYN to the failure. `null` when the start was not seen.
+        end_age_ms: Option<u64>,
+        /// From ESTABLISHED to TCP_CLOSE.
+        age_ms: Option<u64>,
+        /// From the last payload received to the first end, in steps of the kernel's tick. `null`: none was received.
+        idle_rx_ms: Option<u64>,
+        /// From the last payload sent (or sent again) to the first end. `null`: none was sent.
+        idle_tx_ms: Option<u64>,
+        /// Direction of the last payload before the first end.
+        last_data: LastData,
+        /// From the first FIN to TCP_CLOSE. `null`: no FIN.
+        half_close_ms: Option<u64>,
+        /// The connection was open before tracing began.
+        preexisting: bool,
+        /// Payload received in order.
+        rx_bytes: Option<u64>,
+        /// Payload that went to the network at least once.
+        tx_bytes: Option<u64>,
+        /// Of that, not acknowledged by the peer.
+        tx_unacked_bytes: Option<u64>,
+        /// Written by the application and never sent.
+        tx_unsent_bytes: Option<u64>,
+        /// Received and never read by the application.
+        rx_unread_bytes: Option<u64>,
+        /// Written after the peer's FIN: lost if a RST followed. `null` if that FIN came before tracing began.
+        tx_after_fin_bytes: Option<u64>,
+        /// Segments sent again.
+        retrans: Option<u32>,
+        /// Smoothed round-trip time. `null`: none was measured.
+        srtt_us: Option<u32>,
+        /// First error that a receive returned before this record was written.
+        read_errno: Option<Errno>,
+        /// First error that a send returned before this record was written.
+        write_errno: Option<Errno>,
+        /// Errors that sends and receives returned.
+        io_errors: u32,
+        /// A SIGPIPE was generated, even if it was ignored.
+        sigpipe: bool,
+        /// What kind of end this looks like.
+        pattern: Option<Pattern>,
+        /// Timeouts that fit, best first (ids of the timeout table).
+        hints: List<Label>,
+        /// The value they share, seconds.
+        hint_s: Option<u64>,
+        /// Ends of this process, peer and pattern at the same clock.
+        repeats: Option<u64>,
+        /// Connection of the same process whose end brought this end about.
+        cause_conn: Option<ConnId>,
+        /// Connection whose end started it all.
+        root_conn: Option<ConnId>,
+        /// The way from there to here.
+        chain: Option<List<Label>>,
+        /// What happened, in words. `null` for a clean close unless `--stories all`.
+        story: Option<Label>,
+        /// What happened, in order, `ms` from `ts`. `null` for a clean close unless `--stories all`.
+        timeline: Option<List<Moment>>,
+        /// Further `tcp_io_error` events of this connection that were only counted.
+        suppressed: u32,
+        /// An MPTCP subflow.
+        mptcp: bool,
+        /// The line was too long: texts were shortened.
+        truncated: bool,
+        /// Events lost so far in this run.
+        lost: u64,
+    }
+}
+
+keys! {
+    /// What `tcp_reset` adds.
+    pub struct Reset {
+        direction: Direction,
+        /// The kernel's reason for a RST that was sent (6.10 and later).
+        rst_reason: Option<Label>,
+        /// State of the socket at that moment; `null` without a socket.
+        state: Option<State>,
+        /// RSTs without a socket that were not written before this one (at most 100 a second are).
+        suppressed: u64,
+    }
+}
+
+keys! {
+    /// What `tcp_io_error` adds. The later keys name the culprit once the connection has ended.
+    pub struct IoError {
+        op: Op,
+        errno: Errno,
+        /// A SIGPIPE came with it, even if it was ignored.
+        sigpipe: bool,
+        reason: Option<Reason>,
+        closed_by: Option<ClosedBy>,
+        how: Option<How>,
+        end_age_ms: Option<u64>,
+        story: Option<Label>,
+    }
+}
+
+keys! {
+    /// What `start` adds: the recording describes itself.
+    pub struct Start {
+        /// Version of tracer.
+        version: Label,
+        /// Kernel release.
+        kernel: Label,
+        /// Which hook serves each signal, and why one does not.
+        hooks: List<HookState>,
+        /// What cannot be seen because of that.
+        blind: List<Label>,
+        /// The filters in force, as options.
+        filters: List<Label>,
+    }
+}
+
+keys! {
+    /// What `lost` adds.
+    pub struct Lost {
+        /// Events lost since the last such line.
+        count: u64,
+        /// `ring`: the kernel's ring buffer was full; `map`: no room for a connection; `output`: the reader was too slow; `missed_run`: the kernel skipped a program.
+        r#where: Where,
+        /// The same by kind of event.
+        kinds: Counts,
+    }
+}
+
+keys! {
+    /// What `heartbeat` adds.
+    pub struct Heartbeat {
+        /// Lines written so far, by kind.
+        written: Counts,
+        /// Events lost so far.
+        lost: u64,
+        /// Sockets tracked now.
+        connections: u64,
+        /// Hooks attached.
+        hooks: u64,
+        /// Ends whose TCP_CLOSE was missed and made good when the socket was destroyed.
+        recovered: u64,
+        /// Passive sockets that never left SYN_RECV.
+        syn_recv_ended: u64,
+    }
+}
+
+keys! {
+    /// What `stop` adds: totals.
+    pub struct Stop {
+        /// Why tracing stopped.
+        why: StopReason,
+        /// From `start`.
+        duration_ms: u64,
+        /// Lines written, by kind.
+        written: Counts,
+        /// Ends by reason, whether or not they were written.
+        reasons: Counts,
+        /// Events lost.
+        lost: u64,
+        /// The same by kind.
+        lost_kinds: Counts,
+        recovered: u64,
+        syn_recv_ended: u64,
+    }
+}
+
+/// One line.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Body {
+    End { ids: Ids, end: End },
+    Reset { ids: Ids, reset: Reset },
+    IoError { ids: Ids, io: IoError },
+    Start(Start),
+    Lost(Lost),
+    Heartbeat(Heartbeat),
+    Stop(Stop),
+}
+
+/// An event as the sinks and filters take it; `seq` is set when it is written.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Event {
+    pub head: Head,
+    pub body: Body,
+}
+
+impl Event {
+    /// The connection's keys, for a `tcp_*` event.
+    pub fn ids(&self) -> Option<&Ids> {
+        match &self.body {
+            Body::End { ids, .. } | Body::Reset { ids, .. } | Body::IoError { ids, .. } => {
+                Some(ids)
+            }
+            _ => None,
+        }
+    }
+
+    /// Appends the line, with its newline, at most [`MAX_LINE_BYTES`] + 1 bytes.
+    pub fn write_line(&self, out: &mut Vec<u8>) {
+        let start = out.len();
+        self.write_object(out);
+        if out.len() - start > MAX_LINE_BYTES {
+            out.truncate(start);
+            self.shortened().write_object(out);
+        }
+        out.push(b'\n');
+    }
+
+    fn write_object(&self, out: &mut Vec<u8>) {
+        let start = out.len();
+        self.head.write(out);
+        out[start] = b'{';
+        match &self.body {
+            Body::End { ids, end } => {
+                ids.write(out);
+                end.write(out);
+            }
+            Body::Reset { ids, reset } => {
+                ids.write(out);
+                reset.write(out);
+            }
+            Body::IoError { ids, io } => {
+                ids.write(out);
+                io.write(out);
+            }
+            Body::Start(body) => body.write(out),
+            Body::Lost(body) => body.write(out),
+            Body::Heartbeat(body) => body.write(out),
+            Body::Stop(body) => body.write(out),
+        }
+        out.push(b'}');
+    }
+
+    /// The same event within the limit: first the timeline goes, then the chain, then texts are cut
+    /// to 256 bytes, to 64, to nothing.
+    fn shortened(&self) -> Event {
+        let mut event = self.clone();
+        let mut line = Vec::new();
+        for limit in [usize::MAX, 256, 64, 0] {
+            event.shorten(limit);
+            line.clear();
+            event.write_object(&mut line);
+            if line.len() <= MAX_LINE_BYTES {
+                break;
+            }
+        }
+        event
+    }
+
+    fn shorten(&mut self, limit: usize) {
+        match &mut self.body {
+            Body::End { ids, end } => {
+                end.truncated = true;
+                end.timeline = None;
+                end.chain = None;
+                cut(&mut end.story, limit);
+                ids.shorten(limit);
+            }
+            Body::IoError { ids, io } => {
+                cut(&mut io.story, limit);
+                ids.shorten(limit);
+            }
+            Body::Reset { ids, .. } => ids.shorten(limit),
+            Body::Start(start) => {
+                start.filters.0.truncate(limit / 16);
+                for hook in &mut start.hooks.0 {
+                    cut(&mut hook.error, limit);
+                }
+            }
+            _ => (),
+        }
+        self.head.node.cut(limit.max(64));
+    }
+}
+
+impl Ids {
+    fn shorten(&mut self, limit: usize) {
+        for text in [&mut self.exe, &mut self.cgroup, &mut self.unit] {
+            cut(text, limit);
+        }
+    }
+}
+
+fn cut(text: &mut Option<Label>, limit: usize) {
+    if let Some(label) = text {
+        label.cut(limit);
+    }
+}

@@ -1,0 +1,98 @@
+//! Wall time as RFC 3339, without a time zone or a calendar library: UTC only, and a busy node
+//! writes it tens of thousands of times a second.
+
+use serde_json::{Value, json};
+
+use super::json::Json;
+
+/// Nanoseconds since 1970-01-01T00:00:00Z.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Timestamp(pub u64);
+
+impl Timestamp {
+    /// Year, month, day, hour, minute, second, nanosecond.
+    pub fn civil(self) -> (u32, u32, u32, u32, u32, u32, u32) {
+        let seconds = self.0 / 1_000_000_000;
+        let (year, month, day) = civil_from_days(seconds / 86_400);
+        let of_day = (seconds % 86_400) as u32;
+        (
+            year,
+            month,
+            day,
+            of_day / 3600,
+            of_day / 60 % 60,
+            of_day % 60,
+            (self.0 % 1_000_000_000) as u32,
+        )
+    }
+}
+
+/// Days since the epoch to a date of the Gregorian calendar, by Howard Hinnant's
+/// `civil_from_days` (chrono-compatible low-level date algorithms), for dates after 1970.
+fn civil_from_days(days: u64) -> (u32, u32, u32) {
+    let z = days + 719_468;
+    let era = z / 146_097;
+    let doe = z % 146_097;
+    let yoe = (doe - doe / 1460 + doe / 36_524 - doe / 146_096) / 365;
+    let doy = doe - (365 * yoe + yoe / 4 - yoe / 100);
+    let mp = (5 * doy + 2) / 153;
+    let day = (doy - (153 * mp + 2) / 5 + 1) as u32;
+    let month = if mp < 10 { mp + 3 } else { mp - 9 } as u32;
+    let year = (yoe + era * 400) as u32 + u32::from(month <= 2);
+    (year, month, day)
+}
+
+impl Json for Timestamp {
+    fn write(&self, out: &mut Vec<u8>) {
+        let (year, month, day, hour, minute, second, ns) = self.civil();
+        out.push(b'"');
+        for (value, digits, after) in [
+            (year, 4, b'-'),
+            (month, 2, b'-'),
+            (day, 2, b'T'),
+            (hour, 2, b':'),
+            (minute, 2, b':'),
+            (second, 2, b'.'),
+            (ns, 9, b'Z'),
+        ] {
+            decimal(value, digits, out);
+            out.push(after);
+        }
+        out.push(b'"');
+    }
+
+    fn schema() -> Value {
+        json!({
+            "type": "string",
+            "format": "date-time",
+            "pattern": r"^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}\.\d{9}Z$",
+        })
+    }
+}
+
+fn decimal(value: u32, digits: u32, out: &mut Vec<u8>) {
+    let mut divisor = 10u32.pow(digits - 1);
+    while divisor > 0 {
+        out.push(b'0' + (value / divisor % 10) as u8);
+        divisor /= 10;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn known_instants() {
+        for (ns, text) in [
+            (0, "1970-01-01T00:00:00.000000000Z"),
+            (951_782_400_000_000_001, "2000-02-29T00:00:00.000000001Z"),
+            (1_795_177_416_123_456_789, "2026-11-20T12:23:36.123456789Z"),
+            (4_102_444_799_999_999_999, "2099-12-31T23:59:59.999999999Z"),
+        ] {
+            let mut out = Vec::new();
+            Timestamp(ns).write(&mut out);
+            assert_eq!(String::from_utf8_lossy(&out), format!("\"{text}\""));
+        }
+    }
+}
