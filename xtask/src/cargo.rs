@@ -30,6 +30,8 @@ pub struct Built {
     /// The target's name: of a binary, a library or a file in tests/.
     pub target: String,
     pub file: PathBuf,
+    /// It runs tests, rather than being what they test.
+    pub tests: bool,
 }
 
 impl Built {
@@ -61,6 +63,7 @@ pub fn built(messages: &str) -> Vec<Built> {
                     .to_owned(),
                 target: text(&message["target"]["name"])?,
                 file: text(&message["executable"])?.into(),
+                tests: message["profile"]["test"] == true,
             })
         })
         .collect()
@@ -73,9 +76,9 @@ mod tests {
     #[test]
     fn only_executables_count() {
         let messages = concat!(
-            r#"{"reason":"compiler-artifact","manifest_path":"/w/tracer/Cargo.toml","target":{"name":"live"},"executable":"/t/live-1"}"#,
+            r#"{"reason":"compiler-artifact","manifest_path":"/w/tracer/Cargo.toml","target":{"name":"live"},"profile":{"test":true},"executable":"/t/live-1"}"#,
             "\n",
-            r#"{"reason":"compiler-artifact","manifest_path":"/w/a/Cargo.toml","target":{"name":"a"},"executable":null}"#,
+            r#"{"reason":"compiler-artifact","manifest_path":"/w/a/Cargo.toml","target":{"name":"a"},"profile":{"test":false},"executable":null}"#,
             "\n",
             r#"{"reason":"build-finished","success":true}"#,
         );
@@ -85,7 +88,8 @@ mod tests {
             [Built {
                 package: "/w/tracer".into(),
                 target: "live".into(),
-                file: "/t/live-1".into()
+                file: "/t/live-1".into(),
+                tests: true
             }]
         );
         assert_eq!(built[0].name(), "tracer/live");

@@ -62,8 +62,12 @@ pub fn test(options: &Options) -> Result<ExitCode> {
     };
     session.check_sources();
     session.lint(&toolchain);
-    session.unprivileged();
-    session.live();
+    let (live, unprivileged): (Vec<_>, Vec<_>) = session
+        .build()
+        .into_iter()
+        .partition(|program| program.target == live::TARGET);
+    session.unprivileged(&unprivileged);
+    session.live(&live);
     session.tally.report(io::stdout().lock())
 }
 
@@ -99,14 +103,11 @@ impl Session<'_> {
 
     fn lint(&mut self, toolchain: &Choice) {
         if works(cargo().args(["clippy", "--version"])) {
-            // The live tests are no default target.
-            let targets = ["--all-targets", "--test", live::TARGET];
             let mut clippy = cargo();
             clippy
                 .arg("clippy")
                 .args(USER_SPACE)
-                .args(targets)
-                .args(["--", "-D", "warnings"]);
+                .args(["--all-targets", "--", "-D", "warnings"]);
             self.step("clippy", COMPILE, &mut clippy);
         } else {
             self.skip_step("clippy", "clippy is not installed");
@@ -129,44 +130,43 @@ impl Session<'_> {
         }
     }
 
-    fn unprivileged(&mut self) {
-        let mut build = cargo();
-        build.arg("test").args(USER_SPACE);
-        let Some(programs) = self.build("the unprivileged tests", &mut build) else {
-            return;
-        };
-        for program in programs
-            .iter()
-            .filter(|program| program.target != live::TARGET)
-        {
-            self.run(
-                &program.name(),
-                UNPRIVILEGED,
-                &mut Command::new(&program.file),
-                program,
-            );
+    fn unprivileged(&mut self, programs: &[Built]) {
+        for program in programs {
+            let mut command = Command::new(&program.file);
+            if self.options.long {
+                command.arg("--include-ignored");
+            }
+            self.run(&program.name(), UNPRIVILEGED, &mut command, program);
         }
         let mut doc = cargo();
         doc.args(["test", "--doc"]).args(USER_SPACE).arg("--");
-        say("doc tests");
+        say("doc");
         self.libtest("doc", COMPILE, &mut doc);
     }
 
-    /// Compiles tests; `None`, and a failure counted, if that does not work.
-    fn build(&mut self, what: &str, command: &mut Command) -> Option<Vec<Built>> {
-        say(format!("building {what}"));
-        command.args(["--no-run", "--message-format=json-render-diagnostics"]);
+    /// Compiles the test programs; without them a failure is counted and there is nothing to run.
+    fn build(&mut self) -> Vec<Built> {
+        const NAME: &str = "building the tests";
+        say(NAME);
+        let mut command = cargo();
+        command
+            .args([
+                "test",
+                "--no-run",
+                "--message-format=json-render-diagnostics",
+            ])
+            .args(USER_SPACE);
         let mut messages = Vec::new();
-        let end = watch::run(command, COMPILE, &mut |bytes| {
+        let end = watch::run(&mut command, COMPILE, &mut |bytes| {
             messages.extend_from_slice(bytes)
         });
-        match end {
-            Ok(end) if end.success() => Some(built(&String::from_utf8_lossy(&messages))),
-            end => {
-                self.tally.fail(&format!("building {what}"), shown(end));
-                None
-            }
+        if !end.as_ref().is_ok_and(End::success) {
+            self.tally.fail(NAME, shown(end));
+            return Vec::new();
         }
+        let mut programs = built(&String::from_utf8_lossy(&messages));
+        programs.retain(|program| program.tests);
+        programs
     }
 
     /// Runs a test program in the folder of its package, as cargo does.
@@ -182,9 +182,6 @@ impl Session<'_> {
     fn libtest(&mut self, name: &str, limit: Duration, command: &mut Command) {
         // The output of tests that pass is where skips are said.
         command.arg("--show-output");
-        if self.options.long {
-            command.arg("--include-ignored");
-        }
         if let Some(filter) = &self.options.filter {
             command.arg(filter);
         }

@@ -1,11 +1,11 @@
-//! Understands the text that a test program prints: passes it on as it comes, and counts.
+//! Understands the text that a test program prints, libtest's or libtest-mimic's: passes it on as it comes, and counts.
 //!
 //! Counts come from libtest's `test result:` lines, because what a test's own children print may tear the lines of
 //! single tests apart. With `--show-output` it also prints what passing tests said; that is not passed on, but read
 //! for `skipped: NAME: REASON`, by which a test says that it could not run here.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fmt,
     io::{self, Write},
     mem,
@@ -59,11 +59,14 @@ enum Part {
 #[derive(Default)]
 struct Section {
     open: bool,
+    /// The tests that were begun: skips are also said of tests that the filter leaves out.
+    begun: BTreeSet<String>,
     running: Option<String>,
     /// Lines that say ok or FAILED: needed only if the section is never closed.
     ok: usize,
     failed: Vec<String>,
-    ignored: Vec<(String, String)>,
+    /// Name and, where it is given, reason.
+    ignored: Vec<(String, Option<String>)>,
     /// By name, as a test may say it more than once.
     skipped: BTreeMap<String, String>,
     /// The indented lines last seen: before the result, the names of those that failed.
@@ -107,13 +110,8 @@ impl<W: Write> Listener<W> {
             self.report.unfinished = Some(Unfinished {
                 running: section.running.clone(),
             });
-            let skipped = section.skipped.len().min(section.ok);
-            self.report.passed += section.ok - skipped;
-            self.report.failed.extend(section.failed);
-            self.report
-                .skipped
-                .extend(section.skipped.into_iter().take(skipped));
-            self.report.skipped.extend(section.ignored);
+            let (passed, failed) = (section.ok, section.failed.clone());
+            self.add(section, passed, failed);
         }
         self.report
     }
@@ -165,23 +163,28 @@ impl<W: Write> Listener<W> {
             let (before, _) = result.split_once(what)?;
             before.rsplit(' ').next()?.parse::<usize>().ok()
         };
-        let passed = count(" passed").unwrap_or(0);
-        let failed = count(" failed").unwrap_or(0);
-        let first = section.indented.len().saturating_sub(failed);
-        let names = &section.indented[first..];
-        let said: Vec<_> = section
-            .skipped
-            .into_iter()
-            .filter(|(name, _)| !names.contains(name))
-            .take(passed)
-            .collect();
-        self.report.passed += passed - said.len();
-        self.report.failed.extend(names.iter().cloned());
-        self.report
-            .failed
-            .extend((names.len()..failed).map(|_| "(its name was lost)".to_owned()));
-        self.report.skipped.extend(said);
-        self.report.skipped.extend(section.ignored);
+        let failures = count(" failed").unwrap_or(0);
+        let first = section.indented.len().saturating_sub(failures);
+        let mut failed = section.indented[first..].to_vec();
+        failed.resize(failures, "(its name was lost)".to_owned());
+        self.add(section, count(" passed").unwrap_or(0), failed);
+    }
+
+    fn add(&mut self, mut section: Section, passed: usize, failed: Vec<String>) {
+        let skipped = &mut self.report.skipped;
+        for (name, reason) in section.ignored {
+            let said = section.skipped.remove(&name);
+            skipped.push((
+                name,
+                reason.or(said).unwrap_or_else(|| "ignored".to_owned()),
+            ));
+        }
+        let ignored = skipped.len();
+        let told = section.skipped.into_iter();
+        let told = told.filter(|(name, _)| section.begun.contains(name) && !failed.contains(name));
+        skipped.extend(told.take(passed));
+        self.report.passed += passed - (skipped.len() - ignored);
+        self.report.failed.extend(failed);
     }
 }
 
@@ -193,23 +196,11 @@ impl Section {
             self.open = true;
             return;
         }
-        let result = match line
-            .strip_prefix("test ")
-            .and_then(|rest| rest.split_once(" ... "))
-        {
+        let result = match line.strip_prefix("test ").and_then(split_name) {
             Some((name, result)) => {
-                self.running = Some(
-                    name.split(" - should panic")
-                        .next()
-                        .unwrap_or(name)
-                        .to_owned(),
-                );
+                self.begun.insert(name.to_owned());
+                self.running = Some(name.to_owned());
                 result
-            }
-            // trim_end took the blank after the dots.
-            None if line.starts_with("test ") && line.ends_with(" ...") => {
-                self.running = Some(line["test ".len()..line.len() - " ...".len()].to_owned());
-                return;
             }
             None => line,
         };
@@ -219,14 +210,23 @@ impl Section {
         match result {
             "ok" => self.ok += 1,
             "FAILED" => self.failed.push(name),
-            "ignored" => self.ignored.push((name, "ignored".to_owned())),
+            "ignored" => self.ignored.push((name, None)),
             _ => match result.strip_prefix("ignored, ") {
-                Some(reason) => self.ignored.push((name, reason.to_owned())),
+                Some(reason) => self.ignored.push((name, Some(reason.to_owned()))),
                 None => return,
             },
         }
         self.running = None;
     }
+}
+
+/// `NAME ... RESULT`, where the result may be yet to come; libtest-mimic aligns the results.
+fn split_name(line: &str) -> Option<(&str, &str)> {
+    let (name, result) = line
+        .split_once(" ... ")
+        .or_else(|| Some((line.strip_suffix(" ...")?, "")))?;
+    let name = name.split(" - should panic").next().unwrap_or(name);
+    Some((name.trim_end(), result))
 }
 
 #[cfg(test)]
@@ -301,6 +301,21 @@ test result: FAILED. 2 passed; 1 failed; 1 ignored; 0 measured; 0 filtered out; 
         assert!(out.contains("panicked"), "{out}");
         assert!(out.contains("test result: FAILED"), "{out}");
         assert!(!out.contains("23 of 23"), "{out}");
+    }
+
+    #[test]
+    fn a_skip_said_before_the_tests_is_the_reason_of_the_ignored_test() {
+        let (report, _) = heard(
+            "skipped: b: needs tc\nskipped: filtered_out: needs root\n\nrunning 3 tests\n\
+             test a  ... ok\ntest bb ... ignored\ntest b  ... ignored\n\n\
+             test result: ok. 1 passed; 0 failed; 2 ignored; 0 measured; 1 filtered out\n\n",
+        );
+        assert_eq!(report.passed, 1);
+        let skipped = [("bb", "ignored"), ("b", "needs tc")];
+        assert_eq!(
+            report.skipped,
+            skipped.map(|(name, why)| (name.to_owned(), why.to_owned()))
+        );
     }
 
     #[test]

@@ -5,10 +5,10 @@ use std::{ffi::OsString, fs, path::Path, process::Command, time::Duration};
 
 use anyhow::{Context as _, Result};
 
-use super::{Session, USER_SPACE, works};
+use super::{Session, works};
 use crate::{
     apt,
-    cargo::{Built, cargo},
+    cargo::Built,
     command::{self, say},
     run,
 };
@@ -38,30 +38,25 @@ const PACKAGES: &[&str] = &[
 const POLICY: &str = "/usr/sbin/policy-rc.d";
 
 impl Session<'_> {
-    pub fn live(&mut self) {
+    pub fn live(&mut self, programs: &[Built]) {
         if self.options.skip_live {
             self.tally.skip(TARGET, "left out by --skip-live");
             return;
         }
-        let mut build = cargo();
-        build.arg("test").args(USER_SPACE).args(["--test", TARGET]);
-        let Some(programs) = self.build("the live tests", &mut build) else {
-            return;
-        };
         say("building tracer");
         let tracer = match run::build() {
             Ok(tracer) => tracer,
             Err(error) => return self.tally.fail("building tracer", format!("{error:#}")),
         };
         for program in programs {
-            let Some(mut command) = as_root(&program, &tracer) else {
-                self.skip_all(&program);
+            let Some(mut command) = as_root(program, &tracer, self.options.long) else {
+                self.skip_all(program);
                 continue;
             };
             install_packages();
             let limit = if self.options.long { LONG_LIMIT } else { LIMIT };
             command.arg("--test-threads=1");
-            self.run(&program.name(), limit, &mut command, &program);
+            self.run(&program.name(), limit, &mut command, program);
         }
     }
 
@@ -81,7 +76,7 @@ impl Session<'_> {
 }
 
 /// The command that runs the tests with privilege, or `None` where there is none to be had.
-fn as_root(program: &Built, tracer: &Path) -> Option<Command> {
+fn as_root(program: &Built, tracer: &Path, long: bool) -> Option<Command> {
     let setting = |key: &str, value: &Path| {
         let mut setting = OsString::from(key);
         setting.push("=");
@@ -100,8 +95,11 @@ fn as_root(program: &Built, tracer: &Path) -> Option<Command> {
     // Through env, because sudo drops the environment.
     command
         .arg(setting("TRACER_BIN", tracer))
-        .arg(setting("CARGO_MANIFEST_DIR", &program.package))
-        .arg(&program.file);
+        .arg(setting("CARGO_MANIFEST_DIR", &program.package));
+    if long {
+        command.arg("LIVE_LONG=1");
+    }
+    command.arg(&program.file);
     Some(command)
 }
 
