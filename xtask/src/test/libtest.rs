@@ -284,11 +284,11 @@ test result: FAILED. 2 passed; 1 failed; 1 ignored; 0 measured; 0 filtered out; 
                 passed: 1,
                 failed: vec!["rows::rst".into()],
                 skipped: vec![
+                    ("rows::slow".into(), "takes an hour".into()),
                     (
                         "rows::oom".into(),
                         "needs a memory cgroup: none here".into()
                     ),
-                    ("rows::slow".into(), "takes an hour".into()),
                 ],
                 unfinished: None,
             }
