@@ -1,0 +1,282 @@
+//! What can be typed: the one definition from which the parser, the help, the man page and the
+//! completions are made. Values stay text here; `settings` says what they mean, because the
+//! environment and the configuration file give the same ones.
+
+use std::path::PathBuf;
+
+use clap::{
+    Args, Parser, Subcommand, ValueHint,
+    builder::{PossibleValue, StringValueParser, TypedValueParser},
+};
+use clap_complete::Shell;
+
+use super::explain;
+use crate::event::values::Reason;
+
+/// Who hung up on this TCP connection, when and why
+///
+/// Traces the end of every TCP connection of this machine, in every network namespace, and says for
+/// each which end closed first, how old the connection was then, what was left unread, unsent or
+/// unanswered, and which process owned it. A broken pipe is named with its culprit.
+#[derive(Debug, Parser)]
+#[command(
+    name = "tracer",
+    version,
+    max_term_width = 100,
+    args_conflicts_with_subcommands = true,
+    args_override_self = true,
+    disable_help_subcommand = true,
+    after_help = "`--help` says more, with examples.",
+    after_long_help = MORE
+)]
+pub struct Cli {
+    #[command(subcommand)]
+    pub command: Option<Sub>,
+    #[command(flatten)]
+    pub live: Live,
+}
+
+/// What the long help and the man page end with.
+pub const MORE: &str = "\
+Examples:
+  tracer                            every end, as it happens
+  tracer --abnormal                 only what was not a clean close
+  tracer --port 8080 --port 9000    connections from or to either port
+  tracer --comm nginx --reason fin_peer_rst,rst_peer
+                                    broken pipes and resets of nginx
+  tracer --peer 10.0.0.0/8 --for 5m -o json > ends.ndjson
+  tracer --count 1 --port 8080 -o json | jq .story
+  tracer explain fin_peer_rst       what that means and what to check
+
+Values:
+  DURATION  a number and a unit: 1500ms, 30s, 2m, 1h30m
+  SIZE      bytes, or with K, M, G in steps of 1024: 65536, 64K, 16M
+  LIST      separated by commas; the option can also be repeated
+  In events and text, ages and clocks are milliseconds (_ms) or as written, sizes are bytes.
+
+Filters:
+  The values of one option are alternatives; different options have to hold together. They decide
+  what is written, not what is known: a record names its culprit also when that one's own record
+  is filtered out.
+
+Configuration:
+  Every option can also be set in the file given by --config (`tracer gen config` prints a complete
+  one) and as an environment variable: --ring-size is ring_size in the file and TRACER_RING_SIZE in
+  the environment. An option wins over the environment, that over the file.
+
+Exit status:
+  0  after --for, --count, SIGINT or SIGTERM, or when the reader of stdout went away
+  1  a failure while running, or a missing privilege (root, or CAP_BPF, CAP_PERFMON and
+     CAP_SYS_RESOURCE)
+  2  wrong usage or configuration; nothing was attached";
+
+/// Options of the live command. Names of fields are the keys of the configuration file.
+#[derive(Debug, Default, Args)]
+pub struct Live {
+    /// Read options from this TOML file
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, help_heading = "Configuration")]
+    pub config: Option<PathBuf>,
+
+    /// How to write events
+    ///
+    /// `json`: one object a line (`tracer schema` describes it). `text`: for people. `auto`: text on
+    /// a terminal, json otherwise.
+    #[arg(short, long, value_name = "FORMAT", value_parser = Words(&["auto", "json", "text"]), help_heading = "Output")]
+    pub output: Option<String>,
+
+    /// Append to this file instead of writing to stdout
+    ///
+    /// It is made with mode 0640 and reopened on SIGHUP, for log rotation.
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, help_heading = "Output")]
+    pub output_file: Option<PathBuf>,
+
+    /// Text without the limit of 100 columns, with more of them
+    #[arg(short, long, help_heading = "Output")]
+    pub wide: bool,
+
+    /// Which ends get a story and a timeline: all, or all but clean ones
+    #[arg(long, value_name = "WHICH", value_parser = Words(&["abnormal", "all"]), help_heading = "Output")]
+    pub stories: Option<String>,
+
+    /// Stop after this time
+    #[arg(long = "for", value_name = "DURATION", help_heading = "Output")]
+    pub duration: Option<String>,
+
+    /// Stop after this many events
+    ///
+    /// Written tcp_* events count; tracer's own lines (start, lost, heartbeat, stop) do not.
+    #[arg(long, value_name = "N", help_heading = "Output")]
+    pub count: Option<String>,
+
+    /// Leave out clean closes
+    ///
+    /// Clean is an end by FIN without any RST or error on the connection, nothing unread,
+    /// unacknowledged, unsent or written after the peer's FIN, and no request left unanswered.
+    #[arg(long, help_heading = "Filters")]
+    pub abnormal: bool,
+
+    /// Only these kinds of event
+    ///
+    /// tracer's own lines (start, lost, heartbeat, stop) are always written.
+    #[arg(long, value_name = "LIST", value_parser = Words(EVENTS), help_heading = "Filters")]
+    pub events: Vec<String>,
+
+    /// Connections that this process owned
+    #[arg(long, value_name = "LIST", help_heading = "Filters")]
+    pub pid: Vec<String>,
+
+    /// Connections of processes with exactly this name, as `ps -o comm` shows it
+    #[arg(long, value_name = "LIST", value_hint = ValueHint::CommandName, help_heading = "Filters")]
+    pub comm: Vec<String>,
+
+    /// Connections with this port at either end
+    #[arg(long, value_name = "LIST", help_heading = "Filters")]
+    pub port: Vec<String>,
+
+    /// Connections with this port at this end
+    #[arg(long, value_name = "LIST", help_heading = "Filters")]
+    pub local_port: Vec<String>,
+
+    /// Connections whose peer has this address or is in this network
+    #[arg(long, value_name = "CIDR", help_heading = "Filters")]
+    pub peer: Vec<String>,
+
+    /// Connections of this container: its id, or the first 6 or more digits of it
+    #[arg(long, value_name = "LIST", help_heading = "Filters")]
+    pub container: Vec<String>,
+
+    /// Connections of this systemd unit, with its type: nginx.service
+    #[arg(long, value_name = "LIST", help_heading = "Filters")]
+    pub unit: Vec<String>,
+
+    /// Ends with this reason, and I/O errors with this culprit
+    ///
+    /// `tracer explain REASON` says what each one means. A tcp_reset has no reason and is left out.
+    #[arg(long, value_name = "LIST", value_parser = Names(reasons), hide_possible_values = true, help_heading = "Filters")]
+    pub reason: Vec<String>,
+
+    /// Attach by this family of hooks
+    #[arg(long, value_name = "FAMILY", value_parser = Words(&["auto", "tp_btf"]), help_heading = "Kernel")]
+    pub hooks: Option<String>,
+
+    /// Buffer between kernel and tracer [default: 16M]
+    ///
+    /// Rounded up to a power of two, 64K at least. Larger survives longer bursts; `lost` lines say
+    /// when it was too small.
+    #[arg(long, value_name = "SIZE", help_heading = "Kernel")]
+    pub ring_size: Option<String>,
+
+    /// Connections that can be tracked at a time [default: 131072]
+    #[arg(long, value_name = "N", help_heading = "Kernel")]
+    pub max_connections: Option<String>,
+
+    #[command(flatten)]
+    pub log: Log,
+}
+
+/// Options for what tracer says about itself, on stderr.
+#[derive(Debug, Default, Args)]
+pub struct Log {
+    /// Say more about what tracer does, on stderr; repeat for still more
+    #[arg(short, long, action = clap::ArgAction::Count, help_heading = "Diagnostics")]
+    pub verbose: u8,
+
+    /// How to write that
+    #[arg(long, value_name = "FORMAT", value_parser = Words(&["text", "json"]), help_heading = "Diagnostics")]
+    pub log_format: Option<String>,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Sub {
+    /// Break a pipe on loopback and explain its records: start here
+    ///
+    /// A client and a server on loopback: the server closes, the client goes on writing. tracer
+    /// shows the records of both ends and says what they mean. Needs the same privilege as tracing.
+    Demo {
+        #[command(flatten)]
+        log: Log,
+    },
+    /// Say what a reason or a pattern means, how it comes about and what to check next
+    Explain {
+        /// A value of the keys `reason` or `pattern`
+        #[arg(value_name = "REASON|PATTERN", value_parser = Names(explain::names))]
+        name: String,
+    },
+    /// Print the JSON Schema of the events
+    Schema,
+    /// Print the man page, shell completions or a configuration file
+    #[command(name = "gen", disable_help_subcommand = true)]
+    Generate {
+        #[command(subcommand)]
+        what: Generate,
+    },
+}
+
+#[derive(Clone, Copy, Debug, Subcommand)]
+pub enum Generate {
+    /// The man page: tracer gen man > tracer.8
+    Man,
+    /// Completions for a shell
+    Completions { shell: Shell },
+    /// A complete configuration file in which everything is commented out
+    Config,
+}
+
+/// Kinds of event that can be chosen.
+const EVENTS: &[&str] = &[
+    "tcp_close",
+    "tcp_connect_failed",
+    "tcp_reset",
+    "tcp_io_error",
+];
+
+fn reasons() -> Vec<PossibleValue> {
+    Reason::ALL
+        .iter()
+        .map(|reason| PossibleValue::new(reason.as_str()).help(reason.meaning()))
+        .collect()
+}
+
+/// Any text, with words that help and completions offer. It is judged later, together with what
+/// comes from elsewhere.
+#[derive(Clone)]
+struct Words(&'static [&'static str]);
+
+/// The same with a meaning for each word.
+#[derive(Clone)]
+struct Names(fn() -> Vec<PossibleValue>);
+
+impl TypedValueParser for Words {
+    type Value = String;
+
+    fn parse_ref(
+        &self,
+        command: &clap::Command,
+        arg: Option<&clap::Arg>,
+        value: &std::ffi::OsStr,
+    ) -> Result<String, clap::Error> {
+        StringValueParser::new().parse_ref(command, arg, value)
+    }
+
+    fn possible_values(&self) -> Option<Box<dyn Iterator<Item = PossibleValue> + '_>> {
+        let words = self.0.iter().copied();
+        Some(Box::new(words.map(PossibleValue::new)))
+    }
+}
+
+impl TypedValueParser for Names {
+    type Value = String;
+
+    fn parse_ref(
+        &self,
+        command: &clap::Command,
+        arg: Option<&clap::Arg>,
+        value: &std::ffi::OsStr,
+    ) -> Result<String, clap::Error> {
+        StringValueParser::new().parse_ref(command, arg, value)
+    }
+
+    fn possible_values(&self) -> Option<Box<dyn Iterator<Item = PossibleValue> + '_>> {
+        Some(Box::new((self.0)().into_iter()))
+    }
+}

@@ -1,0 +1,159 @@
+//! What the options mean: every setting validated, defaults filled in.
+
+use std::{ffi::OsString, path::PathBuf, time::Duration};
+
+use super::{Usage, args, sources::Sources, values};
+use crate::core::filter::Filter;
+
+/// Bytes of the ring buffer unless said otherwise.
+pub const RING_BYTES: u32 = 16 << 20;
+/// Connections that can be tracked at a time unless said otherwise.
+pub const MAX_CONNECTIONS: u32 = 131_072;
+
+/// How to trace.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Settings {
+    pub output: Output,
+    /// Appended to instead of standard output.
+    pub output_file: Option<PathBuf>,
+    /// Text without the limit of 100 columns.
+    pub wide: bool,
+    pub stories: Stories,
+    /// Stop after this time; `None`: when told to.
+    pub duration: Option<Duration>,
+    /// Stop after this many written `tcp_*` events; `None`: when told to.
+    pub count: Option<u64>,
+    pub filter: Filter,
+    pub hooks: Hooks,
+    /// A power of two, and a multiple of the page size.
+    pub ring_bytes: u32,
+    pub max_connections: u32,
+    pub log: Log,
+}
+
+impl Settings {
+    /// Whether to write text rather than JSON.
+    pub fn is_text(&self, stdout_is_terminal: bool) -> bool {
+        match self.output {
+            Output::Auto => stdout_is_terminal && self.output_file.is_none(),
+            Output::Json => false,
+            Output::Text => true,
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Output {
+    /// Text on a terminal, JSON otherwise.
+    #[default]
+    Auto,
+    Json,
+    Text,
+}
+
+/// Which ends get a story and a timeline.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Stories {
+    #[default]
+    Abnormal,
+    All,
+}
+
+/// A family of hooks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Hooks {
+    /// The best that the kernel has.
+    #[default]
+    Auto,
+    TpBtf,
+}
+
+/// What tracer says about itself on standard error.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Log {
+    /// 0: warnings; 1: what it does; 2: details; 3: everything.
+    pub verbosity: u8,
+    pub format: LogFormat,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LogFormat {
+    #[default]
+    Text,
+    Json,
+}
+
+/// The settings of the live command.
+pub fn live(args: args::Live, env: impl Fn(&str) -> Option<OsString>) -> Result<Settings, Usage> {
+    let mut from = Sources::new(args.config, env)?;
+    let settings = Settings {
+        output: from
+            .one("output", args.output, values::output)?
+            .unwrap_or_default(),
+        output_file: from.path("output_file", args.output_file)?,
+        wide: switch(&mut from, "wide", args.wide)?,
+        stories: from
+            .one("stories", args.stories, values::stories)?
+            .unwrap_or_default(),
+        duration: from.one("for", args.duration, values::duration)?,
+        count: from.one("count", args.count, values::count)?,
+        filter: Filter {
+            abnormal: switch(&mut from, "abnormal", args.abnormal)?,
+            events: from.list("events", args.events, values::kind)?,
+            pids: from.list("pid", args.pid, values::pid)?,
+            comms: from.list("comm", args.comm, values::comm)?,
+            ports: from.list("port", args.port, values::port)?,
+            local_ports: from.list("local_port", args.local_port, values::port)?,
+            peers: from.list("peer", args.peer, values::network)?,
+            containers: from.list("container", args.container, values::container)?,
+            units: from.list("unit", args.unit, values::unit)?,
+            reasons: from.list("reason", args.reason, values::reason)?,
+        },
+        hooks: from
+            .one("hooks", args.hooks, values::hooks)?
+            .unwrap_or_default(),
+        ring_bytes: from
+            .one("ring_size", args.ring_size, values::ring_size)?
+            .unwrap_or(RING_BYTES),
+        max_connections: from
+            .one(
+                "max_connections",
+                args.max_connections,
+                values::max_connections,
+            )?
+            .unwrap_or(MAX_CONNECTIONS),
+        log: log(&mut from, args.log)?,
+    };
+    from.finish()?;
+    Ok(settings)
+}
+
+/// The settings of the demo, which reads no configuration file.
+pub fn demo(args: args::Log, env: impl Fn(&str) -> Option<OsString>) -> Result<Log, Usage> {
+    let without_file = |name: &str| env(name).filter(|_| name != "TRACER_CONFIG");
+    log(&mut Sources::new(None, without_file)?, args)
+}
+
+fn log<E: Fn(&str) -> Option<OsString>>(
+    from: &mut Sources<E>,
+    args: args::Log,
+) -> Result<Log, Usage> {
+    let verbose = (args.verbose > 0).then(|| args.verbose.to_string());
+    Ok(Log {
+        verbosity: from
+            .one("verbose", verbose, values::verbosity)?
+            .unwrap_or_default(),
+        format: from
+            .one("log_format", args.log_format, values::log_format)?
+            .unwrap_or_default(),
+    })
+}
+
+fn switch<E: Fn(&str) -> Option<OsString>>(
+    from: &mut Sources<E>,
+    key: &'static str,
+    option: bool,
+) -> Result<bool, Usage> {
+    let option = option.then(|| true.to_string());
+    Ok(from.one(key, option, values::switch)?.unwrap_or_default())
+}
