@@ -29,24 +29,24 @@ pub struct Built {
     pub package: PathBuf,
     /// The target's name: of a binary, a library or a file in tests/.
     pub target: String,
+    /// `lib`, `bin`, `test`.
+    pub kind: String,
     pub file: PathBuf,
     /// It runs tests, rather than being what they test.
     pub tests: bool,
 }
 
 impl Built {
-    /// `tracer/live` for the target live of the package in tracer/.
+    /// The package and which of its targets: `tracer lib`, `tracer bin`, `tracer live`.
     pub fn name(&self) -> String {
         let package = self
             .package
             .file_name()
             .unwrap_or_default()
             .to_string_lossy();
-        if package == self.target.as_str() {
-            self.target.clone()
-        } else {
-            format!("{package}/{}", self.target)
-        }
+        let of_package = package.replace('-', "_") == self.target.replace('-', "_");
+        let target = if of_package { &self.kind } else { &self.target };
+        format!("{package} {target}")
     }
 }
 
@@ -62,6 +62,7 @@ pub fn built(messages: &str) -> Vec<Built> {
                     .parent()?
                     .to_owned(),
                 target: text(&message["target"]["name"])?,
+                kind: text(&message["target"]["kind"][0])?,
                 file: text(&message["executable"])?.into(),
                 tests: message["profile"]["test"] == true,
             })
@@ -73,25 +74,47 @@ pub fn built(messages: &str) -> Vec<Built> {
 mod tests {
     use super::*;
 
+    fn artifact(package: &str, target: &str, kind: &str, executable: &str) -> String {
+        let profile = kind == "test";
+        serde_json::json!({
+            "reason": "compiler-artifact",
+            "manifest_path": format!("/w/{package}/Cargo.toml"),
+            "target": {"name": target, "kind": [kind]},
+            "profile": {"test": profile},
+            "executable": Some(executable).filter(|file| !file.is_empty()),
+        })
+        .to_string()
+    }
+
     #[test]
     fn only_executables_count() {
-        let messages = concat!(
-            r#"{"reason":"compiler-artifact","manifest_path":"/w/tracer/Cargo.toml","target":{"name":"live"},"profile":{"test":true},"executable":"/t/live-1"}"#,
-            "\n",
-            r#"{"reason":"compiler-artifact","manifest_path":"/w/a/Cargo.toml","target":{"name":"a"},"profile":{"test":false},"executable":null}"#,
-            "\n",
-            r#"{"reason":"build-finished","success":true}"#,
-        );
-        let built = built(messages);
-        assert_eq!(
-            built,
-            [Built {
-                package: "/w/tracer".into(),
-                target: "live".into(),
-                file: "/t/live-1".into(),
-                tests: true
-            }]
-        );
-        assert_eq!(built[0].name(), "tracer/live");
+        let messages = [
+            artifact("tracer", "live", "test", "/t/live-1"),
+            artifact("tracer-common", "tracer_common", "lib", ""),
+            r#"{"reason":"build-finished","success":true}"#.to_owned(),
+            "not JSON".to_owned(),
+        ];
+        let live = Built {
+            package: "/w/tracer".into(),
+            target: "live".into(),
+            kind: "test".into(),
+            file: "/t/live-1".into(),
+            tests: true,
+        };
+        assert_eq!(built(&messages.join("\n")), [live]);
+    }
+
+    #[test]
+    fn targets_are_told_apart_by_name() {
+        let messages = [
+            artifact("tracer-common", "tracer_common", "lib", "/t/a"),
+            artifact("tracer", "tracer", "bin", "/t/b"),
+            artifact("tracer", "live", "test", "/t/c"),
+        ];
+        let names: Vec<_> = built(&messages.join("\n"))
+            .iter()
+            .map(Built::name)
+            .collect();
+        assert_eq!(names, ["tracer-common lib", "tracer bin", "tracer live"]);
     }
 }
