@@ -53,12 +53,16 @@ pub mod flag {
     pub const PEER_ENDED: u32 = 1 << 14;
     /// No descriptor was left at TCP_CLOSE: nothing can follow but a late RST.
     pub const ORPHAN: u32 = 1 << 15;
+    /// Payload had been received, sent, when the first FIN came.
+    pub const RX_BEFORE_FIN: u32 = 1 << 16;
+    pub const TX_BEFORE_FIN: u32 = 1 << 17;
 }
 
 /// One entry of the `CONNS` map, keyed by the address of `struct sock` and overwritten at every
 /// birth (slab memory is reused at once: SLAB_TYPESAFE_BY_RCU). Times are CLOCK_MONOTONIC, 0 when
 /// not seen.
 #[repr(C)]
+#[cfg_attr(feature = "user", derive(zerocopy::FromBytes))]
 #[derive(Clone, Copy, Debug)]
 pub struct Conn {
     /// Socket cookie: unique since boot.
@@ -137,6 +141,7 @@ crate::assert_size!(Conn, 224);
 
 /// Key of the `LISTENERS` map.
 #[repr(C)]
+#[cfg_attr(feature = "user", derive(zerocopy::FromBytes))]
 #[derive(Clone, Copy, Debug)]
 pub struct ListenerKey {
     /// Address of `struct net`.
@@ -150,6 +155,7 @@ crate::assert_size!(ListenerKey, 16);
 
 /// Who listens on a port of a namespace.
 #[repr(C)]
+#[cfg_attr(feature = "user", derive(zerocopy::FromBytes))]
 #[derive(Clone, Copy, Debug)]
 pub struct Listener {
     /// The socket that was counted last: a fork shares it, SO_REUSEPORT adds others.
@@ -166,6 +172,7 @@ crate::assert_size!(Listener, 56);
 /// Value of the `PAIRS` map, keyed by the pair of initial sequence numbers: the end that reached
 /// ESTABLISHED first waits here for the other.
 #[repr(C)]
+#[cfg_attr(feature = "user", derive(zerocopy::FromBytes))]
 #[derive(Clone, Copy, Debug)]
 pub struct Waiting {
     pub sk: u64,

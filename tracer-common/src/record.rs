@@ -20,6 +20,7 @@ pub mod kind {
 
 /// The head of every record.
 #[repr(C)]
+#[cfg_attr(feature = "user", derive(zerocopy::FromBytes))]
 #[derive(Clone, Copy, Debug)]
 pub struct Head {
     /// CLOCK_MONOTONIC, ns.
@@ -38,6 +39,7 @@ crate::assert_size!(Head, 32);
 
 /// An event, its socket's fields, and what was remembered of the connection.
 #[repr(C)]
+#[cfg_attr(feature = "user", derive(zerocopy::FromBytes))]
 #[derive(Clone, Copy, Debug)]
 pub struct Record {
     pub head: Head,
@@ -53,6 +55,7 @@ crate::assert_size!(Record, 32 + 224 + 160 + 40 + 8);
 
 /// The descriptor is gone: no more calls can follow.
 #[repr(C)]
+#[cfg_attr(feature = "user", derive(zerocopy::FromBytes))]
 #[derive(Clone, Copy, Debug)]
 pub struct Destroyed {
     pub head: Head,

@@ -26,6 +26,7 @@ pub mod sock_bit {
 
 /// What one event says of its socket. Addresses are in network order, v4 as v4-mapped v6.
 #[repr(C)]
+#[cfg_attr(feature = "user", derive(zerocopy::FromBytes))]
 #[derive(Clone, Copy, Debug)]
 pub struct SockSnap {
     pub saddr: [u8; 16],

@@ -12,6 +12,7 @@ pub const PF_KTHREAD: u32 = 0x0020_0000;
 
 /// The acting process. `tgid` 0: none known.
 #[repr(C)]
+#[cfg_attr(feature = "user", derive(zerocopy::FromBytes))]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Task {
     /// `start_boottime` of the thread-group leader, ns: with `tgid` it names a process for good.

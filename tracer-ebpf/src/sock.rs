@@ -72,6 +72,11 @@ impl Sock {
     }
 
     #[inline(always)]
+    pub fn shutdown(self) -> u8 {
+        field(self.0, offset!(sk_shutdown), 0)
+    }
+
+    #[inline(always)]
     pub fn has_socket(self) -> bool {
         !pointer(self.0, offset!(sk_socket)).is_null()
     }
@@ -132,7 +137,7 @@ impl Sock {
         snap.sk_err = self.err();
         snap.sk_err_soft = field(self.0, offset!(sk_err_soft), 0);
         snap.sk_flags = self.flags();
-        snap.shutdown = field(self.0, offset!(sk_shutdown), 0);
+        snap.shutdown = self.shutdown();
         snap.max_ack_backlog = field(self.0, offset!(sk_max_ack_backlog), 0);
         let kn = pointer(pointer(self.0, offset!(sk_cgroup)), offset!(cgroup_kn));
         snap.cgroup_id = field(kn, offset!(kernfs_id), 0);

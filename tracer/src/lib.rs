@@ -1,5 +1,10 @@
 //! tracer: who hung up on this TCP connection, when and why.
 
+pub mod cli;
 pub mod core;
+pub mod demo;
 pub mod event;
 pub mod kernel;
+pub mod pipeline;
+pub mod run;
+pub mod sink;

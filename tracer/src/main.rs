@@ -1,31 +1,58 @@
-fn main() -> anyhow::Result<()> {
-    let t0 = tracer::kernel::clock::monotonic_ns();
-    let bytes = std::fs::read(tracer::kernel::layout::VMLINUX)?;
-    let btf = tracer::kernel::btf::Btf::parse(&bytes)?;
-    let layout = tracer::kernel::layout::Layout::resolve(&btf)?;
-    let t1 = tracer::kernel::clock::monotonic_ns();
-    eprintln!("{layout:?} {}us", (t1 - t0) / 1000);
-    eprintln!("{:?}", tracer::kernel::facts::Facts::read()?);
-    let mut a = tracer::kernel::attach::attach(
-        &layout,
-        tracer::kernel::attach::Sizes {
-            ring_bytes: 16 << 20,
-            max_connections: 131072,
-        },
-    )?;
-    let t2 = tracer::kernel::clock::monotonic_ns();
-    eprintln!("{:#?} {}us", a.hooks, (t2 - t1) / 1000);
-    loop {
-        while let Some(item) = a.ring.next() {
-            let bytes: &[u8] = &item;
-            if bytes.len() == std::mem::size_of::<tracer_common::record::Record>() {
-                let r: tracer_common::record::Record =
-                    unsafe { std::ptr::read_unaligned(bytes.as_ptr().cast()) };
-                eprintln!("{r:?}");
-            } else {
-                eprintln!("{} bytes", bytes.len());
-            }
+//! Parse, run, exit status.
+
+use std::{io::Write, process::ExitCode};
+
+use tracer::{
+    cli::{self, Command, Log, LogFormat, Usage},
+    run,
+};
+
+fn main() -> ExitCode {
+    let command = match cli::parse(std::env::args_os(), |name| std::env::var_os(name)) {
+        Ok(command) => command,
+        Err(usage) => {
+            eprintln!("{usage}");
+            return ExitCode::from(Usage::STATUS);
         }
-        std::thread::sleep(std::time::Duration::from_millis(5));
+    };
+    let result = match command {
+        Command::Print(text) => {
+            // A reader that goes away has seen enough.
+            let _ = std::io::stdout().write_all(text.as_bytes());
+            return ExitCode::SUCCESS;
+        }
+        Command::Live(settings) => {
+            log_to_stderr(&settings.log);
+            run::run(*settings)
+        }
+        Command::Demo(log) => {
+            log_to_stderr(&log);
+            tracer::demo::demo()
+        }
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("tracer: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Standard output carries data only.
+fn log_to_stderr(log: &Log) {
+    let level = match log.verbosity {
+        0 => tracing::Level::WARN,
+        1 => tracing::Level::INFO,
+        2 => tracing::Level::DEBUG,
+        _ => tracing::Level::TRACE,
+    };
+    let builder = tracing_subscriber::fmt()
+        .with_max_level(level)
+        .with_target(false)
+        .with_writer(std::io::stderr);
+    match log.format {
+        LogFormat::Text => builder.without_time().init(),
+        LogFormat::Json => builder.json().init(),
     }
 }

@@ -8,9 +8,9 @@
 //! is the moment to copy them.
 //!
 //! In process context for certain, and then current is the one who acts: CLOSE → SYN_SENT,
-//! CLOSE → LISTEN, → FIN_WAIT1, CLOSE_WAIT → LAST_ACK, and → CLOSE without an error from a state
-//! that only a call leaves that way, or with ECONNABORTED (tcp_abort: the killer). Not so for MPTCP
-//! subflows, which a worker drives.
+//! CLOSE → LISTEN, → FIN_WAIT1, CLOSE_WAIT → LAST_ACK, and → CLOSE from a state that only a call
+//! leaves that way: without an error, or within close() (an error may be pending: IP_RECVERR), or
+//! with ECONNABORTED (tcp_abort: the killer). Not so for MPTCP subflows, which a worker drives.
 
 use core::ffi::c_void;
 
@@ -33,6 +33,8 @@ use crate::{
 };
 
 const ECONNABORTED: i32 = 103;
+/// sk_shutdown once close() has begun: from these states no other call sets both bits.
+const SHUTDOWN_MASK: u8 = 3;
 
 #[btf_tracepoint(function = "inet_sock_set_state")]
 pub fn set_state(ctx: BtfTracePointContext) -> i32 {
@@ -109,7 +111,7 @@ fn local_fin(sk: Sock) {
     conn.local_fin_ns = conns::now();
     ensure_cookie(sk, conn);
     if first {
-        (conn.idle_rx_jiffies, conn.idle_tx_jiffies) = tcp.idle_jiffies();
+        note_idle(conn, tcp, 0);
     } else {
         conn.written_at_local_fin = tcp.written();
     }
@@ -130,7 +132,20 @@ fn peer_fin(sk: Sock, newstate: u8) {
     }
     ensure_cookie(sk, conn);
     conn.written_at_peer_fin = tcp.written();
+    // bytes_received counts the FIN by now.
+    note_idle(conn, tcp, 1);
+}
+
+/// The clocks at the first FIN, and whether there was any payload that they could mean.
+#[inline(always)]
+fn note_idle(conn: &mut Conn, tcp: Tcp, fin: u64) {
     (conn.idle_rx_jiffies, conn.idle_tx_jiffies) = tcp.idle_jiffies();
+    if tcp.u64(offset!(bytes_received)) > fin {
+        conn.flags |= flag::RX_BEFORE_FIN;
+    }
+    if tcp.u64(offset!(bytes_sent)) > 0 {
+        conn.flags |= flag::TX_BEFORE_FIN;
+    }
 }
 
 /// A scanned socket may have none yet, and its timewait socket inherits it before TCP_CLOSE.
@@ -193,11 +208,13 @@ fn report(sk: Sock, tcp: Tcp, conn: &mut Conn, oldstate: u8) {
     let left_by_call = matches!(
         oldstate,
         state::ESTABLISHED | state::CLOSE_WAIT | state::SYN_SENT
-    );
-    let in_task = err == ECONNABORTED || (err == 0 && !orphan && left_by_call);
-    if in_task && let Some(current) = task::current() {
+    ) && !orphan
+        && (err == 0 || sk.shutdown() == SHUTDOWN_MASK);
+    if left_by_call || err == ECONNABORTED {
         conn.flags |= flag::CLOSE_IN_TASK;
-        set_closer(conn, tcp, current);
+        if let Some(current) = task::current() {
+            set_closer(conn, tcp, current);
+        }
     }
     conn.flags |= flag::CLOSED;
     if orphan {

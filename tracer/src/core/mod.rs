@@ -1,1 +1,15 @@
-//! The pure core: no I/O, no clock, no async.
+//! The pure core, in the order of the data's way: bytes of the kernel → record → joined end →
+//! verdict and numbers → event. No I/O, no clock, no async.
+
+pub mod assemble;
+pub mod classify;
+pub mod clean;
+pub mod community_id;
+pub mod decode;
+pub mod explain;
+pub mod filter;
+pub mod join;
+pub mod numbers;
+#[cfg(test)]
+pub mod sample;
+pub mod timeline;

@@ -247,6 +247,8 @@ keys! {
         hooks: u64,
         /// Ends whose TCP_CLOSE was missed and made good when the socket was destroyed.
         recovered: u64,
+        /// Runs that the kernel skipped because the program was running on that CPU already.
+        missed_runs: u64,
         /// Passive sockets that never left SYN_RECV.
         syn_recv_ended: u64,
     }
@@ -268,6 +270,7 @@ keys! {
         /// The same by kind.
         lost_kinds: Counts,
         recovered: u64,
+        missed_runs: u64,
         syn_recv_ended: u64,
     }
 }

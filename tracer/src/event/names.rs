@@ -1,5 +1,22 @@
 //! Names for the numbers that the kernel uses.
 
+/// Kernel reasons for a RST that tell one ending from another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RstCause {
+    /// Data for a socket that no one will read (`TCP_ABORT_ON_DATA`).
+    AbortOnData,
+    /// close() with unread data.
+    AbortOnClose,
+    /// TCP_LINGER2 below 0.
+    AbortOnLinger,
+    AbortOnMemory,
+    /// tcp_disconnect, tcp_abort, the FIN_WAIT2 timer.
+    State,
+    KeepaliveTimeout,
+    DisconnectWithData,
+    Other,
+}
+
 /// `enum sk_rst_reason` of the running kernel, in lower case without its prefix. Its numbers moved
 /// between 6.10 and 6.12, so the names come from the kernel; an unknown number stays a number.
 #[derive(Clone, Debug, Default)]
@@ -32,6 +49,23 @@ impl RstReasons {
             .get(value as usize)
             .map(|name| &**name)
             .filter(|name| !name.is_empty())
+    }
+
+    /// `None`: the kernel gives no reasons.
+    pub fn cause(&self, value: u32) -> Option<RstCause> {
+        if self.0.is_empty() {
+            return None;
+        }
+        Some(match self.name(value) {
+            Some("tcp_abort_on_data") => RstCause::AbortOnData,
+            Some("tcp_abort_on_close") => RstCause::AbortOnClose,
+            Some("tcp_abort_on_linger") => RstCause::AbortOnLinger,
+            Some("tcp_abort_on_memory") => RstCause::AbortOnMemory,
+            Some("tcp_state") => RstCause::State,
+            Some("tcp_keepalive_timeout") => RstCause::KeepaliveTimeout,
+            Some("tcp_disconnect_with_data") => RstCause::DisconnectWithData,
+            _ => RstCause::Other,
+        })
     }
 }
 

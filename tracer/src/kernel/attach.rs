@@ -2,7 +2,11 @@
 //! [`Attached`]: descriptors only, nothing pinned, so that it is gone with the process however
 //! that ends.
 
-use std::{fs::File, io::Read};
+use std::{
+    fs::File,
+    io::Read,
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
+};
 
 use anyhow::{Context, Result, anyhow};
 use aya::{
@@ -10,7 +14,8 @@ use aya::{
     maps::{HashMap, MapData, PerCpuArray, RingBuf},
     programs::{BtfTracePoint, Iter, ProgramError, TracePoint},
 };
-use tracer_common::{conn::Conn, counters};
+use tokio::io::{Interest, unix::AsyncFd};
+use tracer_common::conn::Conn;
 
 use super::{layout::Layout, tracefs};
 
@@ -115,7 +120,34 @@ pub struct Attached {
     pub counters: PerCpuArray<MapData, u64>,
     pub conns: HashMap<MapData, u64, Conn>,
     /// Keeps programs and links.
-    _ebpf: Ebpf,
+    ebpf: Ebpf,
+}
+
+impl Attached {
+    /// How many hooks are attached.
+    pub fn attached_hooks(&self) -> usize {
+        self.hooks
+            .iter()
+            .filter(|hook| hook.error.is_none())
+            .count()
+    }
+
+    /// Waits for the ring buffer to have something; the ring itself is read through `ring`.
+    pub fn readiness(&self) -> Result<AsyncFd<OwnedFd>> {
+        let what = "cannot wait for the ring buffer";
+        let fd = self.ring.as_fd().try_clone_to_owned().context(what)?;
+        // SAFETY: an OwnedFd gives the same open descriptor for as long as the AsyncFd owns it.
+        unsafe { AsyncFd::register_with_interest(fd, Interest::READABLE) }
+            .map_err(|error| error.into_parts().1)
+            .context(what)
+    }
+
+    /// Descriptors of the loaded programs.
+    pub fn programs(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
+        self.ebpf
+            .programs()
+            .filter_map(|(_, program)| Some(program.fd().ok()?.as_fd()))
+    }
 }
 
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/tracer"));
@@ -146,7 +178,7 @@ pub fn attach(layout: &Layout, sizes: Sizes) -> Result<Attached> {
         ring: take(&mut ebpf, "EVENTS")?,
         counters: take(&mut ebpf, "COUNTERS")?,
         conns: take(&mut ebpf, "CONNS")?,
-        _ebpf: ebpf,
+        ebpf,
     })
 }
 
@@ -234,9 +266,7 @@ fn raise_memlock() {
     }
 }
 
-/// Sum over all CPUs of one of [`counters`].
+/// Sum over all CPUs of one of [`tracer_common::counters`].
 pub fn counter(counters: &PerCpuArray<MapData, u64>, id: u32) -> u64 {
     counters.get(&id, 0).map_or(0, |values| values.iter().sum())
 }
-
-const _: () = assert!(counters::COUNT > 0);

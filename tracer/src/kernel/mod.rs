@@ -5,4 +5,6 @@ pub mod btf;
 pub mod clock;
 pub mod facts;
 pub mod layout;
+pub mod losses;
+pub mod privilege;
 mod tracefs;

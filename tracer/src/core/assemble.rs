@@ -1,0 +1,487 @@
+//! From a joined end, RST or failed call to the event that is written.
+
+use rustc_hash::FxHashMap;
+use tracer_common::{
+    conn::{Conn, attribution, flag},
+    proto::AF_INET,
+    record::{Head as RecordHead, Record, kind},
+    sock::{SockSnap, sock_bit},
+    task::{PF_EXITING, Task},
+};
+
+use super::{
+    classify::{self, Evidence, Verdict},
+    clean,
+    community_id::community_id,
+    explain,
+    join::{Finished, Joined},
+    numbers::{self, Bytes, Idle},
+    timeline,
+};
+use crate::event::{
+    Body, End, Event, Head, Ids, IoError, Reset, SCHEMA_VERSION,
+    names::RstReasons,
+    text::{Addr, Comm, Label},
+    time::Timestamp,
+    values::*,
+};
+
+/// Failed calls of one connection that are told one by one (tracer-ebpf's `TOLD`).
+const IO_ERRORS_TOLD: u32 = 3;
+
+/// RSTs without a socket that are written in a second.
+const STRAY_RSTS_PER_SECOND: u64 = 100;
+
+/// Ended connections that are remembered while a process holds their descriptor.
+const ENDED_MAX: usize = 65_536;
+
+/// Slots for connections that may be in TIME_WAIT.
+const RECENT_SLOTS: usize = 16_384;
+
+/// What is the same for every event of a run.
+#[derive(Clone, Debug)]
+pub struct Run {
+    pub run_id: Label,
+    pub node: Label,
+    pub boot_id: Label,
+    pub jiffy_ns: u64,
+    pub reasons: RstReasons,
+    /// Write story and timeline for clean closes too.
+    pub stories_for_all: bool,
+}
+
+impl Run {
+    fn boot(&self) -> [u8; 8] {
+        let mut boot = [b'0'; 8];
+        for (to, from) in boot.iter_mut().zip(self.boot_id.as_str().bytes()) {
+            *to = from;
+        }
+        boot
+    }
+}
+
+/// What later events of an ended connection say of it.
+#[derive(Clone, Debug)]
+struct Ended {
+    ids: Ids,
+    verdict: Verdict,
+    end_age_ms: Option<u64>,
+    story: Option<Label>,
+}
+
+/// Makes events. Keeps what an event must say of a connection that is over.
+pub struct Assembler {
+    run: Run,
+    boot: [u8; 8],
+    /// CLOCK_REALTIME − CLOCK_MONOTONIC, ns.
+    pub wall_offset_ns: i64,
+    /// Events lost so far, for the `lost` key.
+    pub lost: u64,
+    /// Ended, descriptor open.
+    ended: FxHashMap<u64, Ended>,
+    /// Ended, perhaps in TIME_WAIT: direct-mapped by cookie, which counts up, so the newest win.
+    recent: Vec<Option<Box<(u64, Ids)>>>,
+    /// Second, and RSTs without a socket written in it.
+    stray: (u64, u64),
+    stray_suppressed: u64,
+}
+
+impl Assembler {
+    pub fn new(run: Run) -> Self {
+        let boot = run.boot();
+        Assembler {
+            run,
+            boot,
+            wall_offset_ns: 0,
+            lost: 0,
+            ended: FxHashMap::default(),
+            recent: vec![None; RECENT_SLOTS],
+            stray: (0, 0),
+            stray_suppressed: 0,
+        }
+    }
+
+    /// The head of an event at `ts_ns`, CLOCK_MONOTONIC.
+    pub fn head(&self, event: Kind, ts_ns: u64) -> Head {
+        Head {
+            v: SCHEMA_VERSION,
+            event,
+            ts: Timestamp(ts_ns.saturating_add_signed(self.wall_offset_ns)),
+            mono_us: ts_ns / 1000,
+            seq: 0,
+            run_id: self.run.run_id.clone(),
+            node: self.run.node.clone(),
+            boot_id: self.run.boot_id.clone(),
+        }
+    }
+
+    /// `None`: nothing to write.
+    pub fn assemble(&mut self, joined: Joined) -> Option<Event> {
+        match joined {
+            Joined::End(finished) => self.end(&finished),
+            Joined::Reset(record) => self.reset(&record),
+            Joined::IoError(record, end) => Some(self.io_error(&record, end.as_deref())),
+            Joined::Gone(cookie) => {
+                self.ended.remove(&cookie);
+                None
+            }
+        }
+    }
+
+    fn end(&mut self, finished: &Finished) -> Option<Event> {
+        let cookie = finished.close.head.cookie;
+        let recovered = finished.close.conn.has(flag::RECOVERED);
+        if recovered && self.ended.remove(&cookie).is_some() {
+            // The scan met a socket that was just being closed: its end has been told.
+            return None;
+        }
+        let facts = self.judge(finished);
+        let kind = if facts.connect_failed {
+            Kind::TcpConnectFailed
+        } else {
+            Kind::TcpClose
+        };
+        let (ids, end) = self.end_body(finished, &facts);
+        if finished.held && self.ended.len() < ENDED_MAX {
+            let ended = Ended {
+                ids: ids.clone(),
+                verdict: facts.verdict,
+                end_age_ms: facts.end_age_ms,
+                story: end.story.clone(),
+            };
+            self.ended.insert(cookie, ended);
+        }
+        if finished.close.conn.has(flag::LOCAL_FIN) {
+            self.recent[cookie as usize % RECENT_SLOTS] = Some(Box::new((cookie, ids.clone())));
+        }
+        Some(Event {
+            head: self.head(kind, finished.close.head.ts_ns),
+            body: Body::End { ids, end },
+        })
+    }
+
+    fn judge(&self, finished: &Finished) -> Facts {
+        let Record { conn, sock, .. } = &finished.close;
+        let bytes = numbers::bytes(conn, sock);
+        let verdict = classify::classify(&Evidence {
+            conn,
+            sock,
+            bytes: &bytes,
+            sent: finished.sent,
+            rst_received: finished.rst_received,
+        });
+        let connect_failed = classify::is_connect_failure(conn, sock);
+        let close_ns = finished.close.head.ts_ns;
+        let first_fin_ns = [conn.local_fin_ns, conn.peer_fin_ns]
+            .into_iter()
+            .filter(|ns| *ns != 0)
+            .min();
+        // A FIN that was there before tracing began has no time, and was the first.
+        let fin_before_start = first_fin_ns.is_none() && conn.has(flag::LOCAL_FIN | flag::PEER_FIN)
+            || (conn.has(flag::PREEXISTING)
+                && conn.has(flag::LOCAL_FIN)
+                && conn.has(flag::PEER_FIN)
+                && (conn.local_fin_ns == 0 || conn.peer_fin_ns == 0)
+                && !conn.has(flag::CLOSING));
+        let first_end_ns = if fin_before_start {
+            None
+        } else {
+            Some(first_fin_ns.unwrap_or(close_ns))
+        };
+        let began_ns = if connect_failed {
+            conn.birth_ns
+        } else {
+            conn.established_ns
+        };
+        let began = (began_ns != 0 && !conn.has(flag::PREEXISTING)).then_some(began_ns);
+        let ms = |from: u64, to: u64| to.saturating_sub(from) / 1_000_000;
+        Facts {
+            verdict,
+            connect_failed,
+            end_age_ms: began.zip(first_end_ns).map(|(from, to)| ms(from, to)),
+            age_ms: began
+                .filter(|_| !connect_failed)
+                .map(|from| ms(from, close_ns)),
+            half_close_ms: first_end_ns
+                .filter(|_| first_fin_ns.is_some())
+                .map(|from| ms(from, close_ns)),
+            first_end_ns,
+            idle: if connect_failed {
+                Idle::default()
+            } else {
+                numbers::idle(conn, sock, self.run.jiffy_ns)
+            },
+            bytes,
+        }
+    }
+
+    fn end_body(&self, finished: &Finished, facts: &Facts) -> (Ids, End) {
+        let Record { conn, sock, .. } = &finished.close;
+        let ids = self.ids(&finished.close.head, conn, sock);
+        let Facts {
+            verdict,
+            bytes,
+            idle,
+            ..
+        } = facts;
+        let full = sock.has(sock_bit::FULL);
+        let untracked = conn.has(flag::UNTRACKED);
+        let rst_reason = finished
+            .sent
+            .and_then(|_| self.run.reasons.name(finished.sent_code));
+        let mut end = End {
+            reason: verdict.reason,
+            closed_by: verdict.closed_by,
+            how: verdict.how,
+            state: Some(State(sock.state)).filter(|_| !conn.has(flag::RECOVERED)),
+            errno: Errno::from_code(sock.sk_err),
+            rst_reason: rst_reason.map(Label::from),
+            end_age_ms: facts.end_age_ms,
+            age_ms: facts.age_ms,
+            idle_rx_ms: idle.rx_ms,
+            idle_tx_ms: idle.tx_ms,
+            last_data: last_data(ids.role, idle),
+            half_close_ms: facts.half_close_ms,
+            preexisting: conn.has(flag::PREEXISTING) || untracked,
+            rx_bytes: bytes.rx,
+            tx_bytes: bytes.tx,
+            tx_unacked_bytes: bytes.tx_unacked,
+            tx_unsent_bytes: bytes.tx_unsent,
+            rx_unread_bytes: bytes.rx_unread,
+            tx_after_fin_bytes: bytes.tx_after_fin,
+            retrans: full.then_some(sock.total_retrans),
+            srtt_us: (full && sock.srtt_us8 != 0).then_some(sock.srtt_us8 >> 3),
+            read_errno: Errno::from_code(i32::from(finished.io.read)),
+            write_errno: Errno::from_code(i32::from(finished.io.write)),
+            io_errors: finished.io.count,
+            sigpipe: finished.io.sigpipe,
+            pattern: None,
+            hints: List(Vec::new()),
+            hint_s: None,
+            repeats: None,
+            cause_conn: None,
+            root_conn: None,
+            chain: None,
+            story: None,
+            timeline: None,
+            suppressed: finished.io.count.saturating_sub(IO_ERRORS_TOLD),
+            mptcp: sock.has(sock_bit::MPTCP),
+            truncated: false,
+            lost: self.lost,
+        };
+        end.pattern = pattern(conn, &ids, &end);
+        if end.pattern != Some(Pattern::Normal) || self.run.stories_for_all {
+            end.story = Some(explain::story(&ids, &end).into());
+            end.timeline = Some(List(timeline::timeline(finished, facts, self.run.jiffy_ns)));
+        }
+        (ids, end)
+    }
+
+    fn ids(&self, head: &RecordHead, conn: &Conn, sock: &SockSnap) -> Ids {
+        let boot = self.boot;
+        let id = |cookie: u64| (cookie != 0).then_some(ConnId { boot, cookie });
+        let local_addr = Addr::from_bytes(sock.saddr);
+        let peer_addr = Addr::from_bytes(sock.daddr);
+        let owner = Some(&conn.owner).filter(|task| task.is_known());
+        let closer = Some(&conn.closer).filter(|task| task.is_known());
+        let peer = Some(&conn.peer_owner).filter(|task| task.is_known());
+        Ids {
+            conn: id(head.cookie),
+            flow_id: flow_id(conn),
+            community_id: (sock.family != 0)
+                .then(|| community_id((local_addr.0, sock.sport), (peer_addr.0, sock.dport))),
+            family: if sock.family == AF_INET || local_addr.0.is_ipv4() {
+                Family::Ipv4
+            } else {
+                Family::Ipv6
+            },
+            local_addr,
+            local_port: sock.sport,
+            peer_addr,
+            peer_port: sock.dport,
+            role: match numbers::role(conn, sock) {
+                Role::Unknown if !sock.has(sock_bit::FULL) && head.kind == kind::RST_SENT => {
+                    Role::Unknown
+                }
+                role => role,
+            },
+            pid: owner.map(|task| task.tgid),
+            tid: owner.map(|task| task.tid),
+            comm: owner.map(comm),
+            exe: None,
+            uid: sock.has(sock_bit::FULL).then_some(sock.uid),
+            attribution: attribution_of(conn),
+            closer_pid: closer.map(|task| task.tgid),
+            closer_comm: closer.map(comm),
+            netns: (sock.netns != 0).then_some(sock.netns),
+            cgroup: None,
+            container_id: None,
+            runtime: None,
+            pod_uid: None,
+            unit: None,
+            peer_pid: peer.map(|task| task.tgid),
+            peer_comm: peer.map(comm),
+            peer_conn: id(conn.peer_cookie),
+            peer_container_id: None,
+        }
+    }
+
+    fn reset(&mut self, record: &Record) -> Option<Event> {
+        let cookie = record.head.cookie;
+        let sent = record.head.kind == kind::RST_SENT;
+        if cookie == 0 && self.suppress(record.head.ts_ns) {
+            return None;
+        }
+        let mut ids = self.ids(&record.head, &record.conn, &record.sock);
+        if record.conn.birth_ns == 0 && cookie != 0 {
+            // A timewait or destroyed socket: what its connection was is remembered here.
+            let slot = &self.recent[cookie as usize % RECENT_SLOTS];
+            if let Some((_, known)) = slot.as_deref().filter(|(known, _)| *known == cookie) {
+                ids = known.clone();
+            }
+        }
+        let reason = self.run.reasons.name(record.head.code).filter(|_| sent);
+        let reset = Reset {
+            direction: if sent {
+                Direction::Sent
+            } else {
+                Direction::Received
+            },
+            rst_reason: reason.map(Label::from),
+            state: (record.head.sk != 0 || cookie != 0).then_some(State(record.sock.state)),
+            suppressed: if cookie == 0 {
+                std::mem::take(&mut self.stray_suppressed)
+            } else {
+                0
+            },
+        };
+        Some(Event {
+            head: self.head(Kind::TcpReset, record.head.ts_ns),
+            body: Body::Reset { ids, reset },
+        })
+    }
+
+    /// Whether a RST without a socket is one too many in its second.
+    fn suppress(&mut self, ts_ns: u64) -> bool {
+        let second = ts_ns / 1_000_000_000;
+        if self.stray.0 != second {
+            self.stray = (second, 0);
+        }
+        self.stray.1 += 1;
+        let too_many = self.stray.1 > STRAY_RSTS_PER_SECOND;
+        self.stray_suppressed += u64::from(too_many);
+        too_many
+    }
+
+    fn io_error(&self, record: &Record, end: Option<&Finished>) -> Event {
+        let culprit = end
+            .map(|finished| {
+                let facts = self.judge(finished);
+                let (ids, end) = self.end_body(finished, &facts);
+                Ended {
+                    ids,
+                    verdict: facts.verdict,
+                    end_age_ms: facts.end_age_ms,
+                    story: end.story,
+                }
+            })
+            .or_else(|| self.ended.get(&record.head.cookie).cloned());
+        let mut ids = match &culprit {
+            // A connect that failed has no addresses any more; its end had them.
+            Some(ended) => ended.ids.clone(),
+            None => self.ids(&record.head, &record.conn, &record.sock),
+        };
+        if record.actor.is_known() {
+            ids.pid = Some(record.actor.tgid);
+            ids.tid = Some(record.actor.tid);
+            ids.comm = Some(comm(&record.actor));
+            ids.attribution = Attribution::Io;
+        }
+        let io = IoError {
+            op: if record.head.kind == kind::SEND_ERROR {
+                Op::Send
+            } else {
+                Op::Recv
+            },
+            errno: Errno(record.head.code),
+            sigpipe: record.extra != 0,
+            reason: culprit.as_ref().map(|ended| ended.verdict.reason),
+            closed_by: culprit.as_ref().map(|ended| ended.verdict.closed_by),
+            how: culprit.as_ref().map(|ended| ended.verdict.how),
+            end_age_ms: culprit.as_ref().and_then(|ended| ended.end_age_ms),
+            story: culprit.and_then(|ended| ended.story),
+        };
+        Event {
+            head: self.head(Kind::TcpIoError, record.head.ts_ns),
+            body: Body::IoError { ids, io },
+        }
+    }
+}
+
+/// What was worked out of an end.
+pub struct Facts {
+    pub verdict: Verdict,
+    pub connect_failed: bool,
+    pub end_age_ms: Option<u64>,
+    pub age_ms: Option<u64>,
+    pub half_close_ms: Option<u64>,
+    /// `None`: before tracing began.
+    pub first_end_ns: Option<u64>,
+    pub idle: Idle,
+    pub bytes: Bytes,
+}
+
+fn comm(task: &Task) -> Comm {
+    Comm(task.comm)
+}
+
+fn attribution_of(conn: &Conn) -> Attribution {
+    if !conn.owner.is_known() {
+        return Attribution::None;
+    }
+    match conn.attribution {
+        attribution::CONNECT => Attribution::Connect,
+        attribution::ACCEPT => Attribution::Accept,
+        attribution::IO => Attribution::Io,
+        attribution::LISTENER => Attribution::Listener,
+        attribution::SCAN => Attribution::Scan,
+        attribution::SYSCALL => Attribution::Syscall,
+        _ => Attribution::None,
+    }
+}
+
+/// The two initial sequence numbers; the entry holds each + 1.
+fn flow_id(conn: &Conn) -> Option<Hex16> {
+    if conn.established_ns == 0 || conn.has(flag::UNTRACKED) {
+        return None;
+    }
+    let (a, b) = (conn.iss.wrapping_sub(1), conn.irs.wrapping_sub(1));
+    Some(Hex16(u64::from(a.min(b)) << 32 | u64::from(a.max(b))))
+}
+
+fn last_data(role: Role, idle: &Idle) -> LastData {
+    match (idle.rx_ms, idle.tx_ms) {
+        (None, None) => LastData::None,
+        (Some(_), None) => LastData::Rx,
+        (None, Some(_)) => LastData::Tx,
+        (Some(rx), Some(tx)) if rx < tx => LastData::Rx,
+        (Some(rx), Some(tx)) if rx > tx => LastData::Tx,
+        // Within one tick a request counts as answered.
+        _ if role == Role::Client => LastData::Rx,
+        _ => LastData::Tx,
+    }
+}
+
+/// The patterns that need no timeout table.
+fn pattern(conn: &Conn, ids: &Ids, end: &End) -> Option<Pattern> {
+    let owner_exits = conn.closer.is_known()
+        && conn.closer.flags & PF_EXITING != 0
+        && conn.closer.tgid == conn.owner.tgid;
+    if owner_exits {
+        Some(Pattern::ProcessExit)
+    } else if clean::is_clean(ids, end) {
+        Some(Pattern::Normal)
+    } else {
+        None
+    }
+}

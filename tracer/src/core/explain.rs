@@ -1,0 +1,328 @@
+//! An end in one sentence, two at most: who, whom, after what, and the consequence. Only what the
+//! record proves; a reader at 3 a.m. acts on it.
+
+use std::fmt::{self, Display};
+
+use crate::event::{
+    End, Ids,
+    values::{Errno, LastData, Reason, Role},
+};
+
+/// The story of an end.
+pub fn story(ids: &Ids, end: &End) -> String {
+    let teller = Teller { ids, end };
+    let mut text = teller.first();
+    let second = teller.second();
+    if !second.is_empty() {
+        text.push(' ');
+        text.push_str(&second);
+    }
+    text
+}
+
+struct Teller<'a> {
+    ids: &'a Ids,
+    end: &'a End,
+}
+
+impl Teller<'_> {
+    /// This end's process, by its addresses if it is not known.
+    fn us(&self) -> String {
+        match (&self.ids.comm, self.ids.pid) {
+            (Some(comm), Some(pid)) => format!("{comm}[{pid}]"),
+            _ => format!(
+                "this end ({})",
+                self.ids.local_addr.with_port(self.ids.local_port)
+            ),
+        }
+    }
+
+    /// The process that closed our end, if it is not the owner.
+    fn closer(&self) -> String {
+        match (&self.ids.closer_comm, self.ids.closer_pid) {
+            (Some(comm), Some(pid)) if Some(pid) != self.ids.pid => format!("{comm}[{pid}]"),
+            _ => self.us(),
+        }
+    }
+
+    fn peer(&self) -> String {
+        match (&self.ids.peer_comm, self.ids.peer_pid) {
+            (Some(comm), Some(pid)) => format!("{comm}[{pid}]"),
+            _ => format!(
+                "the peer {}",
+                self.ids.peer_addr.with_port(self.ids.peer_port)
+            ),
+        }
+    }
+
+    /// `, 2.0 s after it was established`.
+    fn at_age(&self) -> String {
+        match self.end.end_age_ms {
+            Some(ms) => format!(" {} after it was established", Span(ms)),
+            None if self.end.preexisting => " (it was open before tracing began)".to_owned(),
+            None => String::new(),
+        }
+    }
+
+    /// What the peer had been waiting for, as far as the clocks tell.
+    fn peer_waited(&self) -> String {
+        let waiting = self.ids.role == Role::Server && self.end.last_data == LastData::Rx;
+        match self.end.idle_rx_ms {
+            Some(ms) if waiting => format!(" after waiting {} for a response", Span(ms)),
+            _ => self.at_age(),
+        }
+    }
+
+    fn we_waited(&self) -> String {
+        let waiting = self.ids.role == Role::Client && self.end.last_data == LastData::Tx;
+        match self.end.idle_tx_ms {
+            Some(ms) if waiting => format!(" after waiting {} for a response", Span(ms)),
+            _ => self.at_age(),
+        }
+    }
+
+    fn first(&self) -> String {
+        let (us, peer) = (self.us(), self.peer());
+        match self.end.reason {
+            Reason::FinPeerRst => self.broken_pipe(),
+            Reason::FinPeer => format!(
+                "{peer} closed the connection to {us}{}.",
+                self.peer_waited()
+            ),
+            Reason::FinLocal => format!(
+                "{} closed the connection to {peer}{}.",
+                self.closer(),
+                self.we_waited()
+            ),
+            Reason::FinBoth => format!(
+                "{us} and {peer} closed the connection at the same time{}.",
+                self.at_age()
+            ),
+            Reason::RstPeer if self.end.how == crate::event::values::How::Fin => format!(
+                "{us} closed the connection to {peer}{}, and the peer answered with a RST.",
+                self.we_waited()
+            ),
+            Reason::RstPeer => {
+                format!("{peer} reset the connection to {us}{}.", self.peer_waited())
+            }
+            Reason::AbortUnread => format!(
+                "{} closed the connection to {peer}{} with {} received but never read, so the kernel sent a RST instead of a FIN.",
+                self.closer(),
+                self.at_age(),
+                Bytes(self.end.rx_unread_bytes.unwrap_or(0))
+            ),
+            Reason::AbortLinger0 => format!(
+                "{} reset the connection to {peer}{}: it closed with SO_LINGER set to 0.",
+                self.closer(),
+                self.at_age()
+            ),
+            Reason::AbortAdmin => format!(
+                "{} destroyed the connection of {us} to {peer}{} (ss -K or SOCK_DESTROY).",
+                self.closer(),
+                self.at_age()
+            ),
+            Reason::Disconnect => format!(
+                "{} disconnected its socket from {peer}{}.",
+                self.closer(),
+                self.at_age()
+            ),
+            Reason::ListenerClosed => format!(
+                "{} closed its listening socket{} before it had accepted the connection from {peer}, which got a RST.",
+                self.closer(),
+                self.at_age()
+            ),
+            Reason::TimeoutRetrans => format!(
+                "{peer} acknowledged nothing more: after {} retransmissions the kernel gave up the connection of {us}{}.",
+                self.end.retrans.unwrap_or(0),
+                self.at_age()
+            ),
+            Reason::TimeoutKeepalive => format!(
+                "{peer} answered no keepalive probe, so the kernel gave up the idle connection of {us}{}.",
+                self.at_age()
+            ),
+            Reason::TimeoutUser => format!(
+                "{peer} was silent for longer than the TCP_USER_TIMEOUT that {us} has set, so the kernel gave up the connection{}.",
+                self.at_age()
+            ),
+            Reason::TimeoutProbe => format!(
+                "{peer} answered no window probe, or nothing could leave this host: the kernel gave up the connection of {us}{}.",
+                self.at_age()
+            ),
+            Reason::TimeoutFinWait => format!(
+                "{us} closed the connection to {peer}{}, and the peer's own FIN never came.",
+                self.at_age()
+            ),
+            Reason::TimeoutOrphan => format!(
+                "{us} closed the connection to {peer}{}, and the peer never acknowledged the rest.",
+                self.at_age()
+            ),
+            Reason::ConnectRefused => format!(
+                "{peer} refused the connection of {us}: nothing listens there, or a firewall rejects it."
+            ),
+            Reason::ConnectTimeout => format!(
+                "{peer} did not answer {us} for {}: the host is down, or a firewall drops the packets.",
+                Span(self.end.end_age_ms.unwrap_or(0))
+            ),
+            Reason::ConnectUnreachable => format!(
+                "The network told {us} that it cannot reach {peer}{}.",
+                self.errno()
+            ),
+            Reason::ConnectCancelled => format!(
+                "{} gave up connecting to {peer} after {} without an answer.",
+                self.closer(),
+                Span(self.end.end_age_ms.unwrap_or(0))
+            ),
+            Reason::Oom => format!(
+                "The kernel dropped the connection of {us} to {peer}{} for lack of TCP memory or because there were too many orphans.",
+                self.at_age()
+            ),
+            Reason::NetnsExit => format!(
+                "The network namespace of {us} went away, and with it the connection to {peer}."
+            ),
+            Reason::Unknown => format!(
+                "The connection of {us} to {peer} ended{}; the kernel's traces do not say why.",
+                self.at_age()
+            ),
+        }
+    }
+
+    fn errno(&self) -> String {
+        match self.end.errno {
+            Some(errno) => format!(" ({errno})"),
+            None => String::new(),
+        }
+    }
+
+    fn broken_pipe(&self) -> String {
+        let (us, peer) = (self.us(), self.peer());
+        let wrote = self.end.tx_after_fin_bytes;
+        let wrote = match wrote {
+            Some(bytes) if bytes > 0 => format!("{us} then wrote {}", Bytes(bytes)),
+            Some(_) => format!("data of {us} reached it after that"),
+            None => format!("{us} wrote on"),
+        };
+        let consequence = match self.end.write_errno {
+            Some(errno) => format!(", and its next write failed with {errno}"),
+            None => String::new(),
+        };
+        format!(
+            "{peer} hung up on {us}{}; {wrote} and was answered with a RST{consequence}.",
+            self.peer_waited()
+        )
+    }
+
+    /// What was lost by it.
+    fn second(&self) -> String {
+        let end = self.end;
+        let unacked = end.tx_unacked_bytes.unwrap_or(0);
+        let unsent = end.tx_unsent_bytes.unwrap_or(0);
+        let us = self.us();
+        match end.reason {
+            Reason::FinPeerRst if end.write_errno.is_none() && end.io_errors == 0 => {
+                format!("{us} saw no error, but what it wrote was lost.")
+            }
+            Reason::FinPeerRst | Reason::ConnectRefused | Reason::ConnectTimeout => String::new(),
+            Reason::AbortUnread | Reason::AbortLinger0 | Reason::Disconnect
+                if unacked + unsent > 0 =>
+            {
+                format!(
+                    "{} that it had written were not delivered.",
+                    Bytes(unacked + unsent)
+                )
+            }
+            _ if unsent > 0 => format!(
+                "{} that {us} had written were not acknowledged and {} were never sent.",
+                Bytes(unacked),
+                Bytes(unsent)
+            ),
+            _ if unacked > 0 => format!(
+                "{} that {us} had written were not acknowledged.",
+                Bytes(unacked)
+            ),
+            Reason::FinPeer if end.tx_after_fin_bytes.unwrap_or(0) > 0 => format!(
+                "{us} wrote {} more after that, and the peer took them.",
+                Bytes(end.tx_after_fin_bytes.unwrap_or(0))
+            ),
+            _ => self.call_errors(),
+        }
+    }
+
+    fn call_errors(&self) -> String {
+        let told = |what: &str, errno: Option<Errno>| {
+            errno.map(|errno| format!("a {what} of {} failed with {errno}.", self.us()))
+        };
+        let text = told("send", self.end.write_errno)
+            .or_else(|| told("receive", self.end.read_errno))
+            .unwrap_or_default();
+        let mut chars = text.chars();
+        match chars.next() {
+            Some(first) => first.to_uppercase().chain(chars).collect(),
+            None => text,
+        }
+    }
+}
+
+/// A duration for people: `340 ms`, `2.0 s`, `1 min 30 s`, `2 h 11 min`.
+pub struct Span(pub u64);
+
+impl Display for Span {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let ms = self.0;
+        match ms {
+            0..1000 => write!(f, "{ms} ms"),
+            1000..120_000 => write!(f, "{}.{} s", ms / 1000, ms % 1000 / 100),
+            120_000..7_200_000 => write!(f, "{} min {} s", ms / 60_000, ms % 60_000 / 1000),
+            _ => write!(f, "{} h {} min", ms / 3_600_000, ms % 3_600_000 / 60_000),
+        }
+    }
+}
+
+/// A count of bytes for people: exact up to 10 000.
+pub struct Bytes(pub u64);
+
+impl Display for Bytes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            1 => f.write_str("1 byte"),
+            bytes @ 0..10_000 => write!(f, "{bytes} bytes"),
+            bytes => {
+                let mut value = bytes as f64;
+                let mut unit = "bytes";
+                for next in ["KiB", "MiB", "GiB", "TiB"] {
+                    if value < 1024.0 {
+                        break;
+                    }
+                    value /= 1024.0;
+                    unit = next;
+                }
+                write!(f, "{value:.1} {unit}")
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn spans_and_sizes_read_as_a_person_would_say_them() {
+        for (ms, text) in [
+            (0, "0 ms"),
+            (999, "999 ms"),
+            (2049, "2.0 s"),
+            (60_000, "60.0 s"),
+            (125_000, "2 min 5 s"),
+            (7_875_000, "2 h 11 min"),
+        ] {
+            assert_eq!(Span(ms).to_string(), text);
+        }
+        for (bytes, text) in [
+            (1, "1 byte"),
+            (4096, "4096 bytes"),
+            (943_718_400, "900.0 MiB"),
+        ] {
+            assert_eq!(Bytes(bytes).to_string(), text);
+        }
+    }
+}

@@ -1,0 +1,315 @@
+//! Joins what the hooks told of one socket into one end.
+//!
+//! The records of a socket do not come in the order of the story: a RST that our kernel sends on
+//! late data is traced after tcp_destroy_sock, a receive-reset that was none is only known by the
+//! send-reset after it, and calls may fail for as long as a process keeps the descriptor. So an end
+//! waits 5 ms after the socket's destruction, or 100 ms after TCP_CLOSE while the descriptor is
+//! open; RSTs and failed calls wait 5 ms for what explains them.
+
+use std::collections::VecDeque;
+
+use rustc_hash::FxHashMap;
+use tracer_common::{
+    conn::{Conn, flag},
+    record::{Destroyed, Record, kind},
+};
+
+use super::{classify::SentRst, decode::Told};
+use crate::event::names::RstReasons;
+
+/// Wait for what follows in the same breath.
+pub const GRACE_NS: u64 = 5_000_000;
+/// Wait for calls on a socket that is closed but held.
+pub const HELD_NS: u64 = 100_000_000;
+
+/// Failed calls, as counted in the kernel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct IoErrors {
+    pub count: u32,
+    /// First errno, 0 for none.
+    pub read: u16,
+    pub write: u16,
+    pub sigpipe: bool,
+}
+
+impl IoErrors {
+    pub fn of(conn: &Conn) -> Self {
+        IoErrors {
+            count: conn.io_errors,
+            read: conn.read_errno,
+            write: conn.write_errno,
+            sigpipe: conn.has(flag::SIGPIPE),
+        }
+    }
+
+    fn of_destroyed(body: &Destroyed) -> Self {
+        IoErrors {
+            count: body.io_errors,
+            read: body.read_errno,
+            write: body.write_errno,
+            sigpipe: body.flags & flag::SIGPIPE != 0,
+        }
+    }
+}
+
+/// An end with all that belongs to it.
+#[derive(Clone, Debug)]
+pub struct Finished {
+    pub close: Record,
+    pub sent: Option<SentRst>,
+    /// `enum sk_rst_reason` of that RST.
+    pub sent_code: u32,
+    pub sent_ns: u64,
+    pub rst_received: bool,
+    pub received_ns: u64,
+    pub io: IoErrors,
+    /// When the first receive, send failed; 0 for not (seen).
+    pub read_error_ns: u64,
+    pub write_error_ns: u64,
+    /// A process still holds the descriptor: calls may fail later.
+    pub held: bool,
+}
+
+/// What is ready to be told.
+#[derive(Debug)]
+pub enum Joined {
+    End(Box<Finished>),
+    Reset(Box<Record>),
+    /// A failed call, and the end of its connection if that is behind it but not told yet.
+    IoError(Box<Record>, Option<Box<Finished>>),
+    /// The socket with this cookie is gone: no call can follow.
+    Gone(u64),
+}
+
+struct Pending {
+    finished: Finished,
+    deadline_ns: u64,
+}
+
+/// The state of joining. Times are CLOCK_MONOTONIC, given by the caller.
+pub struct Joiner {
+    reasons: RstReasons,
+    pending: FxHashMap<u64, Pending>,
+    /// Deadlines, each queue in order; an entry whose deadline has moved is passed over.
+    soon: VecDeque<(u64, u64)>,
+    late: VecDeque<(u64, u64)>,
+    /// RSTs and failed calls on hold.
+    held: VecDeque<(u64, Box<Record>)>,
+    /// Cookies of sockets that are gone.
+    gone: VecDeque<(u64, u64)>,
+}
+
+impl Joiner {
+    pub fn new(reasons: RstReasons) -> Self {
+        Joiner {
+            reasons,
+            pending: FxHashMap::default(),
+            soon: VecDeque::new(),
+            late: VecDeque::new(),
+            held: VecDeque::new(),
+            gone: VecDeque::new(),
+        }
+    }
+
+    /// Takes one record.
+    pub fn take(&mut self, told: Told) {
+        match told {
+            Told::Destroyed(body) => self.destroyed(&body),
+            Told::Record(record) => match record.head.kind {
+                kind::CLOSE => self.closed(record),
+                kind::RST_SENT => self.rst_sent(record),
+                kind::RST_RECEIVED => self.hold(record),
+                _ => self.io_error(record),
+            },
+        }
+    }
+
+    fn closed(&mut self, close: Record) {
+        let conn = &close.conn;
+        let cookie = close.head.cookie;
+        if conn.has(flag::RECOVERED) && self.pending.contains_key(&cookie) {
+            return;
+        }
+        let orphan = conn.has(flag::ORPHAN);
+        let sent = conn.has(flag::RST_SENT).then(|| SentRst {
+            cause: self.reasons.cause(u32::from(conn.rst_reason)),
+            answers: !conn.has(flag::RST_SENT_ACTIVE),
+            before_close: true,
+        });
+        let rst_received = conn.has(flag::RST_RECEIVED);
+        let close_ns = close.head.ts_ns;
+        let mut finished = Finished {
+            sent,
+            sent_code: u32::from(conn.rst_reason),
+            sent_ns: if sent.is_some() { close_ns } else { 0 },
+            rst_received,
+            received_ns: if rst_received { close_ns } else { 0 },
+            io: IoErrors::of(conn),
+            read_error_ns: 0,
+            write_error_ns: 0,
+            held: !orphan,
+            close,
+        };
+        // What failed before the end is still on hold.
+        for (_, record) in self.held.iter().filter(|(_, r)| r.head.cookie == cookie) {
+            finished.note_io_error(record);
+        }
+        let deadline_ns = close_ns + if orphan { GRACE_NS } else { HELD_NS };
+        let queue = if orphan {
+            &mut self.soon
+        } else {
+            &mut self.late
+        };
+        queue.push_back((deadline_ns, cookie));
+        self.pending.insert(
+            cookie,
+            Pending {
+                finished,
+                deadline_ns,
+            },
+        );
+    }
+
+    fn destroyed(&mut self, body: &Destroyed) {
+        let cookie = body.head.cookie;
+        let deadline_ns = body.head.ts_ns + GRACE_NS;
+        self.gone.push_back((deadline_ns, cookie));
+        if let Some(pending) = self.pending.get_mut(&cookie) {
+            pending.finished.io = IoErrors::of_destroyed(body);
+            pending.finished.held = false;
+            if deadline_ns < pending.deadline_ns {
+                pending.deadline_ns = deadline_ns;
+                self.soon.push_back((deadline_ns, cookie));
+            }
+        }
+    }
+
+    fn rst_sent(&mut self, record: Record) {
+        let cookie = record.head.cookie;
+        let answers = record.extra != 0;
+        if cookie != 0 {
+            // Nothing answers a RST with a RST: the receive-reset before this was the kernel
+            // aborting on data that nobody will read.
+            let before = self.held.len();
+            if answers {
+                self.held.retain(|(_, held)| {
+                    held.head.kind != kind::RST_RECEIVED || held.head.cookie != cookie
+                });
+            }
+            let was_false = self.held.len() < before;
+            if let Some(pending) = self.pending.get_mut(&cookie) {
+                let finished = &mut pending.finished;
+                finished.sent = Some(SentRst {
+                    cause: self.reasons.cause(record.head.code),
+                    answers,
+                    before_close: record.head.ts_ns < finished.close.head.ts_ns,
+                });
+                finished.sent_code = record.head.code;
+                finished.sent_ns = record.head.ts_ns;
+                if was_false {
+                    finished.rst_received = false;
+                    finished.received_ns = 0;
+                }
+            }
+        }
+        self.hold(record);
+    }
+
+    fn io_error(&mut self, record: Record) {
+        if let Some(pending) = self.pending.get_mut(&record.head.cookie) {
+            pending.finished.io = IoErrors::of(&record.conn);
+            pending.finished.note_io_error(&record);
+        }
+        self.hold(record);
+    }
+
+    fn hold(&mut self, record: Record) {
+        let deadline_ns = record.head.ts_ns + GRACE_NS;
+        self.held.push_back((deadline_ns, Box::new(record)));
+    }
+
+    /// When something is next due.
+    pub fn next_deadline_ns(&self) -> Option<u64> {
+        [
+            self.soon.front().map(|(at, _)| *at),
+            self.late.front().map(|(at, _)| *at),
+            self.held.front().map(|(at, _)| *at),
+            self.gone.front().map(|(at, _)| *at),
+        ]
+        .into_iter()
+        .flatten()
+        .min()
+    }
+
+    /// Gives out what is due at `now_ns`; `u64::MAX` gives out everything. `now_ns` must have been
+    /// read before the ring buffer was drained, or what explains an end may still be in there.
+    /// `look_up` reads a connection's entry as it is in the kernel now.
+    pub fn expire(
+        &mut self,
+        now_ns: u64,
+        mut look_up: impl FnMut(u64) -> Option<Conn>,
+        mut emit: impl FnMut(Joined),
+    ) {
+        while self.held.front().is_some_and(|(at, _)| *at <= now_ns) {
+            let Some((_, record)) = self.held.pop_front() else {
+                break;
+            };
+            emit(match record.head.kind {
+                kind::RST_SENT | kind::RST_RECEIVED => Joined::Reset(record),
+                _ => {
+                    let end = self
+                        .pending
+                        .get(&record.head.cookie)
+                        .map(|pending| Box::new(pending.finished.clone()));
+                    Joined::IoError(record, end)
+                }
+            });
+        }
+        for queue in [&mut self.soon, &mut self.late] {
+            while let Some((deadline_ns, cookie)) = queue.front().copied() {
+                if deadline_ns > now_ns {
+                    break;
+                }
+                queue.pop_front();
+                let due = self
+                    .pending
+                    .get(&cookie)
+                    .is_some_and(|pending| pending.deadline_ns == deadline_ns);
+                if !due {
+                    continue;
+                }
+                let Some(pending) = self.pending.remove(&cookie) else {
+                    continue;
+                };
+                let mut finished = pending.finished;
+                if finished.held && finished.io.count > 0 {
+                    // Errors past the third are counted in the kernel only.
+                    if let Some(conn) = look_up(finished.close.head.sk)
+                        && conn.cookie == cookie
+                    {
+                        finished.io = IoErrors::of(&conn);
+                    }
+                }
+                emit(Joined::End(Box::new(finished)));
+            }
+        }
+        while self.gone.front().is_some_and(|(at, _)| *at <= now_ns) {
+            if let Some((_, cookie)) = self.gone.pop_front() {
+                emit(Joined::Gone(cookie));
+            }
+        }
+    }
+}
+
+impl Finished {
+    fn note_io_error(&mut self, record: &Record) {
+        let first = match record.head.kind {
+            kind::SEND_ERROR => &mut self.write_error_ns,
+            kind::RECV_ERROR => &mut self.read_error_ns,
+            _ => return,
+        };
+        if *first == 0 {
+            *first = record.head.ts_ns;
+        }
+    }
+}

@@ -1,0 +1,107 @@
+//! What the kernel side could not keep or tell, read from its counters.
+
+use std::{fs, os::fd::AsRawFd};
+
+use tracer_common::counters;
+
+use super::attach::{Attached, counter};
+use crate::event::values::{Counts, Kind};
+
+/// Counters as they are now; `ring` and `map` since the last reading.
+#[derive(Clone, Debug, Default)]
+pub struct Reading {
+    /// Records that found the ring buffer full, by the event that they would have made.
+    pub ring: Counts,
+    /// Connections that found no room: their ends are told, without start and owner.
+    pub map: Counts,
+    pub recovered: u64,
+    pub syn_recv_ended: u64,
+    /// Entries of the connection map.
+    pub connections: u64,
+    /// Runs that the kernel skipped because the program was running on that CPU already.
+    pub missed_runs: u64,
+}
+
+/// Remembers what has been said.
+#[derive(Debug, Default)]
+pub struct Losses {
+    last: [u64; counters::COUNT as usize],
+    said: Counts,
+}
+
+const RING: [(u32, Kind); 3] = [
+    (counters::RING_CLOSE, Kind::TcpClose),
+    (counters::RING_RST, Kind::TcpReset),
+    (counters::RING_IO, Kind::TcpIoError),
+];
+
+impl Losses {
+    /// Reads all counters.
+    pub fn read(&mut self, attached: &Attached) -> Reading {
+        let value = |id| counter(&attached.counters, id);
+        let mut since = |id: u32| {
+            let now = value(id);
+            let last = std::mem::replace(&mut self.last[id as usize], now);
+            now.saturating_sub(last)
+        };
+        let mut ring = Counts::default();
+        for (id, kind) in RING {
+            ring.add(kind.as_str(), since(id));
+        }
+        let mut map = Counts::default();
+        map.add(Kind::TcpClose.as_str(), since(counters::MAP_CONN));
+        Reading {
+            ring,
+            map,
+            recovered: value(counters::RECOVERED),
+            syn_recv_ended: value(counters::SYN_RECV_ENDED),
+            connections: value(counters::CONN_INSERTED)
+                .saturating_sub(value(counters::CONN_REMOVED)),
+            missed_runs: attached.programs().map(missed_runs).sum(),
+        }
+    }
+
+    /// Notes losses as said.
+    pub fn add(&mut self, kinds: &Counts) {
+        for (name, count) in &kinds.0 {
+            self.said.add(name, *count);
+        }
+    }
+
+    pub fn total(&self) -> u64 {
+        self.said.total()
+    }
+
+    pub fn kinds(&self) -> &Counts {
+        &self.said
+    }
+}
+
+/// `recursion_misses` of a program (5.12), which aya does not read.
+fn missed_runs(program: impl AsRawFd) -> u64 {
+    let path = format!("/proc/self/fdinfo/{}", program.as_raw_fd());
+    fs::read_to_string(path)
+        .ok()
+        .and_then(|info| parse_missed_runs(&info))
+        .unwrap_or(0)
+}
+
+fn parse_missed_runs(info: &str) -> Option<u64> {
+    info.lines()
+        .find_map(|line| line.strip_prefix("recursion_misses:"))?
+        .trim()
+        .parse()
+        .ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::parse_missed_runs;
+
+    #[test]
+    fn missed_runs_are_read_from_fdinfo() {
+        let info = "pos:\t0\nprog_type:\t26\nrecursion_misses:\t17\nverified_insns:\t900\n";
+        assert_eq!(parse_missed_runs(info), Some(17));
+        assert_eq!(parse_missed_runs("pos:\t0\n"), None);
+    }
+}

@@ -1,0 +1,64 @@
+//! What tracing needs to be allowed, said before anything is tried.
+
+use std::fs;
+
+use anyhow::{Result, bail};
+
+/// `CAP_*` numbers of `linux/capability.h`.
+const CAP_SYS_ADMIN: u32 = 21;
+const CAP_PERFMON: u32 = 38;
+const CAP_BPF: u32 = 39;
+
+/// Fails, naming the capability, when this process may not load tracing programs.
+pub fn check() -> Result<()> {
+    let missing = missing(effective());
+    if missing.is_empty() {
+        return Ok(());
+    }
+    bail!(
+        "tracing needs {}, which this process does not have; run it as root, for example `sudo tracer` or `cargo xtask run`",
+        missing.join(" and ")
+    )
+}
+
+fn effective() -> u64 {
+    fs::read_to_string("/proc/self/status")
+        .ok()
+        .and_then(|status| parse_effective(&status))
+        .unwrap_or(0)
+}
+
+fn parse_effective(status: &str) -> Option<u64> {
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("CapEff:"))?;
+    u64::from_str_radix(line.trim(), 16).ok()
+}
+
+fn missing(effective: u64) -> Vec<&'static str> {
+    let has = |capability: u32| effective >> capability & 1 != 0;
+    if has(CAP_SYS_ADMIN) {
+        return Vec::new();
+    }
+    [(CAP_BPF, "CAP_BPF"), (CAP_PERFMON, "CAP_PERFMON")]
+        .into_iter()
+        .filter(|(capability, _)| !has(*capability))
+        .map(|(_, name)| name)
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_what_is_missing() {
+        assert_eq!(
+            parse_effective("Name:\tx\nCapEff:\t000001ffffffffff\n"),
+            Some(0x1ff_ffff_ffff)
+        );
+        assert_eq!(missing(1 << CAP_SYS_ADMIN), Vec::<&str>::new());
+        assert_eq!(missing(1 << CAP_BPF), ["CAP_PERFMON"]);
+        assert_eq!(missing(0), ["CAP_BPF", "CAP_PERFMON"]);
+    }
+}

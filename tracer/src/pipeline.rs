@@ -1,0 +1,169 @@
+//! The middle of a live run: ring buffer bytes in, encoded lines out. No waiting in here: run.rs
+//! decides when.
+
+use tracer_common::conn::Conn;
+
+use crate::{
+    core::{
+        assemble::Assembler,
+        decode::{DecodeError, decode},
+        filter::Filter,
+        join::Joiner,
+    },
+    event::{
+        Body, Event,
+        values::{Counts, Kind},
+    },
+    sink::Format,
+};
+
+/// Counts of a run.
+#[derive(Clone, Debug, Default)]
+pub struct Totals {
+    /// Lines written, by kind.
+    pub written: Counts,
+    /// Of these, `tcp_*`.
+    pub written_tcp: u64,
+    /// Ends by reason, written or not.
+    pub reasons: Counts,
+    /// Events lost since the last `lost` line because the output was too slow.
+    pub output_lost: Counts,
+    /// Records that could not be decoded.
+    pub undecodable: u64,
+}
+
+/// Decode → join → assemble → filter → encode.
+pub struct Pipeline {
+    joiner: Joiner,
+    pub assembler: Assembler,
+    filter: Filter,
+    format: Format,
+    /// Stop writing `tcp_*` lines after this many.
+    count: Option<u64>,
+    seq: u64,
+    pub totals: Totals,
+    self_pid: u32,
+    newest_ns: u64,
+    /// Encoded lines of this round.
+    lines: Vec<u8>,
+}
+
+impl Pipeline {
+    pub fn new(
+        joiner: Joiner,
+        assembler: Assembler,
+        filter: Filter,
+        format: Format,
+        count: Option<u64>,
+    ) -> Self {
+        Pipeline {
+            joiner,
+            assembler,
+            filter,
+            format,
+            count,
+            seq: 0,
+            totals: Totals::default(),
+            self_pid: std::process::id(),
+            newest_ns: 0,
+            lines: Vec::with_capacity(1 << 16),
+        }
+    }
+
+    /// Takes one ring buffer entry.
+    pub fn take(&mut self, bytes: &[u8]) {
+        match decode(bytes) {
+            Ok(told) => {
+                self.newest_ns = self.newest_ns.max(told.ts_ns());
+                self.joiner.take(told);
+            }
+            Err(error) => self.undecodable(error),
+        }
+    }
+
+    fn undecodable(&mut self, error: DecodeError) {
+        self.totals.undecodable += 1;
+        if self.totals.undecodable == 1 {
+            tracing::error!("cannot decode {error}: the kernel side is of another build");
+        }
+    }
+
+    /// Time of the newest record that was taken.
+    pub fn newest_ns(&self) -> u64 {
+        self.newest_ns
+    }
+
+    /// When the next event is due, CLOCK_MONOTONIC.
+    pub fn next_deadline_ns(&self) -> Option<u64> {
+        self.joiner.next_deadline_ns()
+    }
+
+    /// Encodes what is due. `has_room` says whether the output takes another line.
+    pub fn expire(
+        &mut self,
+        now_ns: u64,
+        look_up: impl FnMut(u64) -> Option<Conn>,
+        has_room: impl Fn(usize) -> bool,
+    ) {
+        let mut due = Vec::new();
+        self.joiner
+            .expire(now_ns, look_up, |joined| due.push(joined));
+        for joined in due {
+            if let Some(event) = self.assembler.assemble(joined) {
+                self.tell(event, &has_room);
+            }
+        }
+    }
+
+    fn tell(&mut self, event: Event, has_room: &impl Fn(usize) -> bool) {
+        if let Body::End { end, .. } = &event.body {
+            self.totals.reasons.add(end.reason.as_str(), 1);
+        }
+        let own = event
+            .ids()
+            .is_some_and(|ids| ids.pid == Some(self.self_pid));
+        if own || self.done() || !self.filter.matches(&event) {
+            return;
+        }
+        if has_room(self.lines.len()) {
+            self.write(event);
+        } else {
+            self.totals.output_lost.add(event.head.event.as_str(), 1);
+        }
+    }
+
+    /// Encodes an event now: the tool's own lines come here directly.
+    pub fn write(&mut self, mut event: Event) {
+        self.seq += 1;
+        event.head.seq = self.seq;
+        let kind = event.head.event;
+        self.totals.written.add(kind.as_str(), 1);
+        if event.ids().is_some() {
+            self.totals.written_tcp += 1;
+        }
+        self.format.write(&event, &mut self.lines);
+    }
+
+    /// An event of the tool's own at `ts_ns`.
+    pub fn own_event(&self, kind: Kind, ts_ns: u64, body: Body) -> Event {
+        Event {
+            head: self.assembler.head(kind, ts_ns),
+            body,
+        }
+    }
+
+    /// Whether `--count` is reached.
+    pub fn done(&self) -> bool {
+        self.count
+            .is_some_and(|count| self.totals.written_tcp >= count)
+    }
+
+    /// The lines of this round.
+    pub fn take_lines(&mut self) -> Option<Vec<u8>> {
+        if self.lines.is_empty() {
+            return None;
+        }
+        let room = Vec::with_capacity(self.lines.capacity().min(1 << 20));
+        Some(std::mem::replace(&mut self.lines, room))
+    }
+}

@@ -1,0 +1,403 @@
+//! A live run: attach, then read, join, write until it is time to stop.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use tokio::{
+    signal::unix::{Signal, SignalKind, signal},
+    time::{Instant, MissedTickBehavior, interval, sleep, sleep_until},
+};
+
+use crate::{
+    cli::{Settings, Stories},
+    core::{
+        assemble::{Assembler, Run},
+        join::Joiner,
+    },
+    event::{
+        Body, Heartbeat, Lost, Start, Stop,
+        text::Label,
+        values::{HookState, Kind, List, StopReason, Where},
+    },
+    kernel::{
+        attach::{self, Attached, Sizes},
+        btf::Btf,
+        clock::{monotonic_ns, wall_offset_ns},
+        facts::Facts,
+        layout::{Layout, VMLINUX},
+        losses::{Losses, Reading},
+        privilege,
+    },
+    pipeline::Pipeline,
+    sink::{Format, writer::Writer},
+};
+
+/// After the first record of a burst, how long to let more come before they are read: one wake-up
+/// for many.
+const BATCH: Duration = Duration::from_millis(5);
+
+/// Records read before what is due is written, so that a flood cannot starve the output.
+const DRAIN_MAX: usize = 8_192;
+
+/// Clock, losses and the reader's presence are looked at this often.
+const HOUSEKEEPING: Duration = Duration::from_millis(500);
+
+const HEARTBEAT: Duration = Duration::from_secs(60);
+
+/// What was seen is written at the end, for at most this long.
+const FINISH: Duration = Duration::from_secs(5);
+
+/// Traces until stopped.
+pub fn run(settings: Settings) -> Result<()> {
+    privilege::check()?;
+    let writer = match &settings.output_file {
+        Some(path) => Writer::file(path)?,
+        None => Writer::stdout()?,
+    };
+    let bytes = std::fs::read(VMLINUX).with_context(|| {
+        format!("cannot read {VMLINUX}; tracing needs a kernel with CONFIG_DEBUG_INFO_BTF")
+    })?;
+    let btf = Btf::parse(&bytes).with_context(|| format!("cannot understand {VMLINUX}"))?;
+    let layout = Layout::resolve(&btf)?;
+    let facts = Facts::read()?;
+    drop(bytes);
+
+    // Signals that come while programs are being verified must not be lost.
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("cannot start the event loop")?;
+    runtime.block_on(async {
+        let signals = Signals::new()?;
+        let sizes = Sizes {
+            ring_bytes: settings.ring_bytes,
+            max_connections: settings.max_connections,
+        };
+        let attached = attach::attach(&layout, sizes)?;
+        Tracing::new(settings, layout, facts, attached, writer)?
+            .serve(signals)
+            .await
+    })
+}
+
+/// What a signal asks for.
+enum Told {
+    End,
+    Reopen,
+}
+
+struct Signals {
+    interrupt: Signal,
+    terminate: Signal,
+    hangup: Signal,
+}
+
+impl Signals {
+    fn new() -> Result<Self> {
+        let listen = |kind| signal(kind).context("cannot listen for signals");
+        Ok(Signals {
+            interrupt: listen(SignalKind::interrupt())?,
+            terminate: listen(SignalKind::terminate())?,
+            hangup: listen(SignalKind::hangup())?,
+        })
+    }
+
+    /// The next one.
+    async fn next(&mut self) -> Told {
+        tokio::select! {
+            _ = self.interrupt.recv() => Told::End,
+            _ = self.terminate.recv() => Told::End,
+            _ = self.hangup.recv() => Told::Reopen,
+        }
+    }
+}
+
+struct Tracing {
+    attached: Attached,
+    pipeline: Pipeline,
+    writer: Writer,
+    losses: Losses,
+    began_ns: u64,
+    ends_at: Option<Instant>,
+}
+
+impl Tracing {
+    fn new(
+        settings: Settings,
+        layout: Layout,
+        facts: Facts,
+        attached: Attached,
+        writer: Writer,
+    ) -> Result<Self> {
+        let began_ns = monotonic_ns();
+        let run = Run {
+            run_id: run_id(began_ns),
+            node: facts.node.into(),
+            boot_id: facts.boot_id.into(),
+            jiffy_ns: facts.jiffy_ns,
+            reasons: layout.rst_reasons.clone(),
+            stories_for_all: settings.stories == Stories::All,
+        };
+        let start = Start {
+            version: env!("CARGO_PKG_VERSION").into(),
+            kernel: facts.kernel.into(),
+            hooks: List(attached.hooks.iter().map(hook_state).collect()),
+            blind: List(
+                attached
+                    .hooks
+                    .iter()
+                    .filter_map(|hook| hook.blind.map(Label::from))
+                    .collect(),
+            ),
+            filters: List(
+                settings
+                    .filter
+                    .describe()
+                    .into_iter()
+                    .map(Label::from)
+                    .collect(),
+            ),
+        };
+        for hook in &attached.hooks {
+            if let (Some(error), Some(blind)) = (&hook.error, hook.blind) {
+                tracing::warn!("{} is not attached ({error}): blind for {blind}", hook.hook);
+            }
+        }
+        let mut assembler = Assembler::new(run);
+        assembler.wall_offset_ns = wall_offset_ns();
+        let format = Format::Json;
+        let mut pipeline = Pipeline::new(
+            Joiner::new(layout.rst_reasons),
+            assembler,
+            settings.filter,
+            format,
+            settings.count,
+        );
+        let start = pipeline.own_event(Kind::Start, began_ns, Body::Start(start));
+        pipeline.write(start);
+        Ok(Tracing {
+            attached,
+            pipeline,
+            writer,
+            losses: Losses::default(),
+            began_ns,
+            ends_at: settings.duration.map(|duration| Instant::now() + duration),
+        })
+    }
+
+    async fn serve(mut self, mut signals: Signals) -> Result<()> {
+        let ring = self.attached.readiness()?;
+        let mut housekeeping = interval(HOUSEKEEPING);
+        housekeeping.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut heartbeat = interval(HEARTBEAT);
+        heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        heartbeat.tick().await;
+
+        let why = loop {
+            let more = self.round();
+            if self.pipeline.done() {
+                break StopReason::Count;
+            }
+            if more {
+                // A full round: there is more to read, but signals and timers have their turn.
+                tokio::task::yield_now().await;
+            }
+            let due = self.until_due();
+            let ends_at = self.ends_at;
+            tokio::select! {
+                biased;
+                told = signals.next() => match told {
+                    Told::End => break StopReason::Signal,
+                    Told::Reopen => self.writer.reopen(),
+                },
+                () = at(ends_at) => break StopReason::Duration,
+                _ = housekeeping.tick() => {
+                    if self.writer.reader_gone() {
+                        break StopReason::ReaderGone;
+                    }
+                    self.housekeep();
+                }
+                _ = heartbeat.tick() => self.heartbeat(),
+                () = std::future::ready(()), if more => (),
+                ready = ring.readable() => {
+                    ready.context("cannot wait for the ring buffer")?.clear_ready();
+                    sleep(BATCH).await;
+                }
+                () = after(due) => (),
+            }
+        };
+        self.stop(why, signals).await
+    }
+
+    /// Reads, joins, writes. Returns whether there is more to read.
+    fn round(&mut self) -> bool {
+        let now_ns = monotonic_ns();
+        let mut taken = 0;
+        while taken < DRAIN_MAX {
+            let Some(item) = self.attached.ring.next() else {
+                break;
+            };
+            self.pipeline.take(&item);
+            taken += 1;
+        }
+        let full = taken == DRAIN_MAX;
+        // What explains an end is in the ring within its grace, so after a full round only what is
+        // older than the newest record may go.
+        let newest_ns = self.pipeline.newest_ns();
+        self.expire(if full { newest_ns.min(now_ns) } else { now_ns });
+        full
+    }
+
+    fn expire(&mut self, now_ns: u64) {
+        let Tracing {
+            attached,
+            pipeline,
+            writer,
+            ..
+        } = self;
+        pipeline.expire(
+            now_ns,
+            |sk| attached.conns.get(&sk, 0).ok(),
+            |pending| writer.has_room(pending),
+        );
+        if let Some(lines) = pipeline.take_lines() {
+            writer.send(lines);
+        }
+    }
+
+    /// Time until something is due.
+    fn until_due(&self) -> Option<Duration> {
+        let deadline_ns = self.pipeline.next_deadline_ns()?;
+        let left_ns = deadline_ns.saturating_sub(monotonic_ns());
+        // The timer's own step is a millisecond.
+        Some(Duration::from_nanos(left_ns).max(Duration::from_millis(1)))
+    }
+
+    fn housekeep(&mut self) {
+        self.pipeline.assembler.wall_offset_ns = wall_offset_ns();
+        self.tell_losses();
+        self.expire(0);
+    }
+
+    /// Says what was lost since it was last said.
+    fn tell_losses(&mut self) {
+        let read = self.losses.read(&self.attached);
+        let output = std::mem::take(&mut self.pipeline.totals.output_lost);
+        let failed = self.writer.take_failed_lines();
+        let mut output = output;
+        output.add("line", failed);
+        for (place, kinds) in [
+            (Where::Ring, read.ring),
+            (Where::Map, read.map),
+            (Where::Output, output),
+        ] {
+            let count = kinds.total();
+            if count == 0 {
+                continue;
+            }
+            self.losses.add(&kinds);
+            self.pipeline.assembler.lost = self.losses.total();
+            let lost = Lost {
+                count,
+                r#where: place,
+                kinds,
+            };
+            let event = self
+                .pipeline
+                .own_event(Kind::Lost, monotonic_ns(), Body::Lost(lost));
+            self.pipeline.write(event);
+        }
+    }
+
+    fn heartbeat(&mut self) {
+        let Reading {
+            recovered,
+            syn_recv_ended,
+            connections,
+            missed_runs,
+            ..
+        } = self.losses.read(&self.attached);
+        let body = Heartbeat {
+            written: self.pipeline.totals.written.clone(),
+            lost: self.losses.total(),
+            connections,
+            hooks: self.attached.attached_hooks() as u64,
+            recovered,
+            missed_runs,
+            syn_recv_ended,
+        };
+        let event = self
+            .pipeline
+            .own_event(Kind::Heartbeat, monotonic_ns(), Body::Heartbeat(body));
+        self.pipeline.write(event);
+        self.expire(0);
+    }
+
+    async fn stop(mut self, why: StopReason, mut signals: Signals) -> Result<()> {
+        if why == StopReason::ReaderGone {
+            return Ok(());
+        }
+        // What was seen is told, also what was still waiting for more.
+        while self.round() {}
+        self.expire(u64::MAX);
+        self.tell_losses();
+        let read = self.losses.read(&self.attached);
+        let now_ns = monotonic_ns();
+        let stop = Stop {
+            why,
+            duration_ms: (now_ns - self.began_ns) / 1_000_000,
+            written: self.pipeline.totals.written.clone(),
+            reasons: self.pipeline.totals.reasons.clone(),
+            lost: self.losses.total(),
+            lost_kinds: self.losses.kinds().clone(),
+            recovered: read.recovered,
+            missed_runs: read.missed_runs,
+            syn_recv_ended: read.syn_recv_ended,
+        };
+        let event = self
+            .pipeline
+            .own_event(Kind::Stop, now_ns, Body::Stop(stop));
+        self.pipeline.write(event);
+        self.expire(0);
+        // From here on nothing is traced: only the output is left to finish.
+        drop(self.attached);
+        let writer = self.writer;
+        let finish = tokio::task::spawn_blocking(move || writer.finish(FINISH));
+        tokio::select! {
+            _ = finish => (),
+            // Not worth waiting for: whoever asks twice wants it now.
+            () = async { while !matches!(signals.next().await, Told::End) {} } => (),
+        }
+        // A reader that takes nothing must not keep the process: the runtime would wait for the thread.
+        std::process::exit(0);
+    }
+}
+
+async fn at(instant: Option<Instant>) {
+    match instant {
+        Some(instant) => sleep_until(instant).await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn after(duration: Option<Duration>) {
+    match duration {
+        Some(duration) => sleep(duration).await,
+        None => std::future::pending().await,
+    }
+}
+
+fn hook_state(hook: &attach::HookStatus) -> HookState {
+    HookState {
+        signal: hook.signal,
+        hook: hook.hook.as_str().into(),
+        error: hook.error.as_deref().map(Label::from),
+    }
+}
+
+/// Eight hex digits that differ from run to run.
+fn run_id(began_ns: u64) -> Label {
+    use std::hash::{BuildHasher, RandomState};
+    let random = RandomState::new().hash_one((began_ns, std::process::id()));
+    format!("{:08x}", random as u32).into()
+}
