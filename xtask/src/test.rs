@@ -68,6 +68,14 @@ pub fn test(options: &Options) -> Result<ExitCode> {
         .partition(|program| program.target == live::TARGET);
     session.unprivileged(&unprivileged);
     session.live(&live);
+    if let Some(part) = &options.filter
+        && session.tally.is_empty()
+    {
+        session.tally.fail(
+            "--filter",
+            format!("there is no test whose name contains {part}"),
+        );
+    }
     session.tally.report(io::stdout().lock())
 }
 

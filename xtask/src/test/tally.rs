@@ -42,6 +42,10 @@ impl Tally {
         list.push((name.to_owned(), reason.to_owned()));
     }
 
+    pub fn is_empty(&self) -> bool {
+        self.passed == 0 && self.failed.is_empty() && self.skipped.is_empty()
+    }
+
     /// The tests of one program.
     pub fn add(&mut self, program: &str, report: Report) {
         self.pass(report.passed);
