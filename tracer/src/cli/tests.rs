@@ -1,1 +1,458 @@
-use super::*;
+use std::{path::PathBuf, time::Duration};
+
+use clap::CommandFactory;
+
+use super::{settings::Hooks, *};
+use crate::{core::filter::Filter, event::values::Kind};
+
+/// A command line in an environment.
+fn parse_in(args: &[&str], env: &[(&str, &str)]) -> Result<Command, Usage> {
+    let args = std::iter::once(&"tracer").chain(args).map(OsString::from);
+    parse(args, |name| {
+        let (_, value) = env.iter().find(|(variable, _)| *variable == name)?;
+        Some(value.into())
+    })
+}
+
+fn live_in(args: &[&str], env: &[(&str, &str)]) -> Settings {
+    match parse_in(args, env) {
+        Ok(Command::Live(settings)) => *settings,
+        other => panic!("{args:?}: {other:?}"),
+    }
+}
+
+fn live(args: &[&str]) -> Settings {
+    live_in(args, &[])
+}
+
+fn wrong(args: &[&str], env: &[(&str, &str)]) -> String {
+    match parse_in(args, env) {
+        Err(Usage(message)) => message,
+        other => panic!("{args:?}: {other:?}"),
+    }
+}
+
+fn printed(args: &[&str]) -> String {
+    match parse_in(args, &[]) {
+        Ok(Command::Print(text)) => text,
+        other => panic!("{args:?}: {other:?}"),
+    }
+}
+
+/// A configuration file that is gone after the test.
+struct File(PathBuf);
+
+impl File {
+    fn new(name: &str, text: &str) -> File {
+        let name = format!("tracer-test-{}-{name}.toml", std::process::id());
+        let path = std::env::temp_dir().join(name);
+        std::fs::write(&path, text).expect("a file in the temporary folder");
+        File(path)
+    }
+
+    fn path(&self) -> &str {
+        self.0.to_str().expect("UTF-8")
+    }
+}
+
+impl Drop for File {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.0);
+    }
+}
+
+#[test]
+fn without_options_everything_has_its_default() {
+    assert_eq!(
+        live(&[]),
+        Settings {
+            output: Output::Auto,
+            output_file: None,
+            wide: false,
+            stories: Stories::Abnormal,
+            duration: None,
+            count: None,
+            filter: Filter::default(),
+            hooks: Hooks::Auto,
+            ring_bytes: settings::RING_BYTES,
+            max_connections: settings::MAX_CONNECTIONS,
+            log: Log {
+                verbosity: 0,
+                format: LogFormat::Text,
+            },
+        }
+    );
+}
+
+#[test]
+fn every_option_arrives() {
+    let settings = live(&[
+        "-o",
+        "text",
+        "--output-file",
+        "/tmp/a b",
+        "-w",
+        "--stories=all",
+        "--for",
+        "1500ms",
+        "--count",
+        "23",
+        "--abnormal",
+        "--events",
+        "tcp_close,tcp_reset",
+        "--pid",
+        "812, 813",
+        "--pid=814",
+        "--comm",
+        "nginx",
+        "--port",
+        "80",
+        "--port",
+        "443,80",
+        "--local-port",
+        "8080",
+        "--peer",
+        "10.2.0.7/16,::1",
+        "--container",
+        "C74B0F",
+        "--unit",
+        "nginx.service",
+        "--reason",
+        "rst_peer",
+        "--hooks",
+        "tp_btf",
+        "--ring-size",
+        "3M",
+        "--max-connections",
+        "1000",
+        "-vv",
+        "--log-format",
+        "json",
+    ]);
+    assert_eq!(settings.output, Output::Text);
+    assert_eq!(settings.output_file, Some(PathBuf::from("/tmp/a b")));
+    assert!(settings.wide);
+    assert_eq!(settings.stories, Stories::All);
+    assert_eq!(settings.duration, Some(Duration::from_millis(1500)));
+    assert_eq!(settings.count, Some(23));
+    assert_eq!(settings.filter.events, [Kind::TcpClose, Kind::TcpReset]);
+    assert_eq!(
+        settings.filter.describe(),
+        [
+            "--abnormal",
+            "--events tcp_close,tcp_reset",
+            "--pid 812,813,814",
+            "--comm nginx",
+            "--port 80,443",
+            "--local-port 8080",
+            "--peer 10.2.0.0/16,::1/128",
+            "--container c74b0f",
+            "--unit nginx.service",
+            "--reason rst_peer",
+        ]
+    );
+    assert_eq!(settings.hooks, Hooks::TpBtf);
+    assert_eq!(settings.ring_bytes, 4 << 20);
+    assert_eq!(settings.max_connections, 1000);
+    assert_eq!(settings.log.verbosity, 2);
+    assert_eq!(settings.log.format, LogFormat::Json);
+}
+
+#[test]
+fn auto_is_text_on_a_terminal_only() {
+    for (args, terminal, text) in [
+        (&[][..], true, true),
+        (&[], false, false),
+        (&["--output-file", "f"], true, false),
+        (&["-o", "json"], true, false),
+        (&["-o", "text"], false, true),
+        (&["-o", "text", "--output-file", "f"], false, true),
+    ] {
+        assert_eq!(live(args).is_text(terminal), text, "{args:?} {terminal}");
+    }
+}
+
+#[test]
+fn an_option_wins_over_the_environment_and_that_over_the_file() {
+    let file = File::new(
+        "layers",
+        "port = [1, 2]\ncount = 1\nring_size = 65536\nabnormal = true\n",
+    );
+    let env = [
+        ("TRACER_CONFIG", file.path()),
+        ("TRACER_PORT", "3,4"),
+        ("TRACER_COUNT", "2"),
+        ("TRACER_RING_SIZE", ""),
+    ];
+    let settings = live_in(&["--port", "5"], &env);
+    assert_eq!(settings.filter.ports, [5], "replaced, not added up");
+    assert_eq!(settings.count, Some(2));
+    assert_eq!(settings.ring_bytes, 65536, "an empty variable is unset");
+    assert!(settings.filter.abnormal);
+    let env = [("TRACER_ABNORMAL", "0")];
+    let settings = live_in(&["--config", file.path()], &env);
+    assert!(!settings.filter.abnormal);
+    assert_eq!(settings.filter.ports, [1, 2]);
+    let elsewhere = [("TRACER_CONFIG", "/nowhere/at/all")];
+    assert_eq!(
+        live_in(&["--config", file.path()], &elsewhere).count,
+        Some(1)
+    );
+}
+
+#[test]
+fn the_last_of_several_options_counts() {
+    let settings = live(&["-o", "json", "--count", "1", "-o", "text", "--count=2"]);
+    assert_eq!((settings.output, settings.count), (Output::Text, Some(2)));
+}
+
+#[test]
+fn a_wrong_value_is_told_with_its_place_and_the_accepted_form() {
+    for (args, message) in [
+        (
+            &["-o", "xml"][..],
+            r#"--output "xml": expected auto, json or text"#,
+        ),
+        (
+            &["-o", "tui"],
+            r#"--output "tui": the live view is not in this version; expected auto, json or text"#,
+        ),
+        (
+            &["--hooks", "fentry"],
+            r#"--hooks "fentry": not in this version, which has no programs for fentry; expected auto or tp_btf"#,
+        ),
+        (
+            &["--peer", "10.0.0.0/8,10.0.0.0/33"],
+            r#"--peer "10.0.0.0/33": expected an address or a network, such as 10.2.0.7, 10.2.0.0/16 or 2001:db8::/32"#,
+        ),
+        (
+            &["--for", "5"],
+            r#"--for "5": expected a number and a unit, such as 1500ms, 30s, 2m or 1h30m, at most 365d"#,
+        ),
+        (
+            &["--port", "http"],
+            r#"--port "http": expected ports, 1 to 65535"#,
+        ),
+        (
+            &["--port", "80,"],
+            r#"--port "": expected ports, 1 to 65535"#,
+        ),
+        (
+            &["--local-port", "0"],
+            r#"--local-port "0": expected ports, 1 to 65535"#,
+        ),
+        (
+            &["--count=-1"],
+            r#"--count "-1": expected a number of events, 1 or more"#,
+        ),
+        (
+            &["--output-file", ""],
+            r#"--output-file "": expected the name of a file"#,
+        ),
+    ] {
+        assert_eq!(wrong(args, &[]), message);
+    }
+}
+
+#[test]
+fn a_wrong_variable_is_told_by_its_name() {
+    let message = wrong(&[], &[("TRACER_RING_SIZE", "big")]);
+    assert_eq!(
+        message,
+        r#"TRACER_RING_SIZE "big": expected a size, such as 65536, 512K or 64M, at most 1G"#
+    );
+    let message = wrong(&[], &[("TRACER_WIDE", "yes")]);
+    assert_eq!(
+        message,
+        r#"TRACER_WIDE "yes": expected true or false (or 1 or 0)"#
+    );
+}
+
+#[test]
+fn a_fault_of_the_file_is_told_by_file_line_and_key() {
+    for (name, text, message) in [
+        (
+            "value",
+            "\nport = [80,\n 'x']\n",
+            r#":2: port "x": expected ports, 1 to 65535"#,
+        ),
+        (
+            "many",
+            "output = ['json', 'text']\n",
+            ":1: output: expected one value, not 2",
+        ),
+        (
+            "float",
+            "for = 1.5\n",
+            ":1: for: expected a string, an integer",
+        ),
+        ("toml", "a = 1\nport: 80\n", ":2: not TOML: "),
+        (
+            "key",
+            "\n\nprot = 80\n",
+            r#":3: "prot" is not a setting; these are: output, "#,
+        ),
+        (
+            "unused",
+            "config = 'a'\n",
+            r#":1: "config" is not a setting"#,
+        ),
+    ] {
+        let file = File::new(name, text);
+        let told = wrong(&["--config", file.path()], &[]);
+        let rest = told.strip_prefix(file.path()).unwrap_or(&told);
+        assert!(rest.starts_with(message), "{told}");
+        assert!(!told.contains('\n'), "{told}");
+    }
+    let told = wrong(&["--config", "/nowhere/at/all"], &[]);
+    assert!(
+        told.starts_with("cannot read the configuration file /nowhere/at/all: "),
+        "{told}"
+    );
+}
+
+#[test]
+fn what_clap_refuses_is_one_message_too() {
+    for args in [
+        &["--colour"][..],
+        &["--port"],
+        &["trace"],
+        &["schema", "extra"],
+        &["--port", "80", "schema"],
+        &["gen"],
+        &["gen", "completions", "cmd"],
+        &["explain"],
+        &["--metrics-listen", "127.0.0.1:9000"],
+    ] {
+        let message = wrong(args, &[]);
+        assert!(
+            !message.is_empty() && !message.starts_with("error"),
+            "{message}"
+        );
+    }
+    let shown = Usage(wrong(&["--colour"], &[])).to_string();
+    assert!(
+        shown.starts_with("error: unexpected argument '--colour'"),
+        "{shown}"
+    );
+}
+
+#[test]
+fn commands() {
+    assert_eq!(
+        parse_in(&["demo", "-v"], &[("TRACER_CONFIG", "/nowhere/at/all")]),
+        Ok(Command::Demo(Log {
+            verbosity: 1,
+            format: LogFormat::Text,
+        }))
+    );
+    assert!(printed(&["explain", "fin_peer_rst"]).starts_with("# fin_peer_rst\n"));
+    assert!(wrong(&["explain", "x"], &[]).contains("expected a reason or a pattern"));
+    let schema: serde_json::Value = serde_json::from_str(&printed(&["schema"])).expect("JSON");
+    assert!(schema["oneOf"].is_array());
+    assert_eq!(
+        printed(&["-V"]),
+        format!("tracer {}\n", env!("CARGO_PKG_VERSION"))
+    );
+    // Nothing of the environment keeps these from working.
+    let env = [("TRACER_PORT", "x")];
+    assert!(parse_in(&["schema"], &env).is_ok());
+}
+
+#[test]
+fn help_fits_a_hundred_columns_and_explains_every_option() {
+    for args in [
+        &["--help"][..],
+        &["-h"],
+        &["demo", "--help"],
+        &["explain", "--help"],
+        &["gen", "--help"],
+        &["gen", "completions", "--help"],
+        &["schema", "--help"],
+    ] {
+        for line in printed(args).lines() {
+            assert!(line.chars().count() <= 100, "{args:?}: {line}");
+        }
+    }
+    let help = printed(&["--help"]);
+    for part in [
+        "Examples:",
+        "Exit status:",
+        "TRACER_RING_SIZE",
+        "DURATION",
+        "tracer [OPTIONS]",
+    ] {
+        assert!(help.contains(part), "{part}");
+    }
+    for arg in Cli::command().get_arguments() {
+        assert!(arg.get_help().is_some(), "{}", arg.get_id());
+    }
+    Cli::command().debug_assert();
+}
+
+/// The configuration file with every setting in force.
+fn uncommented() -> String {
+    let sample = printed(&["gen", "config"]);
+    let lines = sample.lines().map(|line| {
+        let setting = line.strip_prefix('#').filter(|rest| {
+            rest.split(" = ").next().is_some_and(|key| {
+                key.bytes()
+                    .all(|byte| byte.is_ascii_lowercase() || byte == b'_')
+            }) && rest.contains(" = ")
+        });
+        setting.unwrap_or(line)
+    });
+    lines.map(|line| format!("{line}\n")).collect()
+}
+
+#[test]
+fn the_configuration_file_is_read_back() {
+    let sample = File::new("sample", &printed(&["gen", "config"]));
+    assert_eq!(
+        live(&["--config", sample.path()]),
+        live(&[]),
+        "all is commented out"
+    );
+    let full = File::new("full", &uncommented());
+    let settings = live(&["--config", full.path()]);
+    assert_eq!(settings.filter.ports, [80, 443]);
+    assert_eq!(settings.filter.local_ports, [8080]);
+    assert_eq!(settings.duration, Some(Duration::from_secs(600)));
+    // Where the file shows a default, it is the one in force.
+    let defaults = live(&[]);
+    assert_eq!(settings.ring_bytes, defaults.ring_bytes);
+    assert_eq!(settings.max_connections, defaults.max_connections);
+    assert_eq!(settings.stories, defaults.stories);
+}
+
+#[test]
+fn the_configuration_file_has_every_option() {
+    let text = uncommented();
+    for arg in Cli::command().get_arguments() {
+        let key = arg.get_long().unwrap_or_default().replace('-', "_");
+        if ["config", "help", "version"].contains(&key.as_str()) {
+            continue;
+        }
+        let setting = format!("\n{key} = ");
+        assert!(text.contains(&setting), "{key}");
+    }
+}
+
+#[test]
+fn man_page_and_completions_know_the_options() {
+    let man = printed(&["gen", "man"]);
+    assert!(man.contains(".TH tracer 8"), "{man:.200}");
+    for (shell, values) in [
+        ("bash", true),
+        ("zsh", true),
+        ("fish", true),
+        ("elvish", false),
+        ("powershell", false),
+    ] {
+        let script = printed(&["gen", "completions", shell]);
+        assert!(script.contains("ring-size"), "{shell}");
+        for value in ["tcp_io_error", "fin_peer_rst"] {
+            assert!(!values || script.contains(value), "{shell}: {value}");
+        }
+    }
+}

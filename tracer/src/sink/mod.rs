@@ -1,5 +1,6 @@
 //! Where events go: an encoding, and the thread that writes it.
 
+pub mod text;
 pub mod writer;
 
 use crate::event::Event;

@@ -3,23 +3,25 @@
 //! the columns. Names from outside cannot command the terminal: their `Display` makes control
 //! characters visible.
 
+mod own;
 mod row;
 mod units;
 
-use std::{borrow::Cow, fmt::Display};
+#[cfg(test)]
+mod tests;
 
 use crate::event::{
-    Body, End, Event, Ids, IoError, Lost, Reset, Start, Stop,
+    Body, End, Event, Ids, IoError, Reset,
+    text::Comm,
     time::Timestamp,
-    values::{Counts, Direction, Op, Reason, StopReason, Where},
+    values::{Direction, How, Op, Pattern, Reason},
 };
-use row::{Columns, NARROW, Row, WIDE, wrap};
-use units::{age, clock, size};
+use row::{Columns, NARROW, Row, Style, WIDE, wrap};
 
 /// Characters to a line, unless wide.
 const LINE: usize = 100;
 /// Where what belongs to a line goes on below it: under the process.
-const INDENT: usize = 13;
+const INDENT: usize = NARROW.who;
 /// What is not known.
 const UNKNOWN: &str = "-";
 
@@ -28,38 +30,176 @@ const UNKNOWN: &str = "-";
 pub struct Text {
     /// No limit of 100 characters, more columns, exact sizes.
     pub wide: bool,
-    /// With colours.
+    /// With colours: for a terminal, unless NO_COLOR is set.
     pub colour: bool,
 }
 
 impl Text {
-    /// Appends an event's lines. A heartbeat has none: nobody watches for it.
+    /// Appends the lines of an event. A heartbeat has none: it is for machines.
     pub fn write(self, event: &Event, out: &mut Vec<u8>) {
         let ts = event.head.ts;
         match &event.body {
             Body::End { ids, end } => self.end(ts, ids, end, out),
             Body::Reset { ids, reset } => self.reset(ts, ids, reset, out),
             Body::IoError { ids, io } => self.io_error(ts, ids, io, out),
-            Body::Start(start) => self.start(event, start, out),
+            Body::Start(start) => self.start(&event.head, start, out),
             Body::Lost(lost) => self.lost(ts, lost, out),
             Body::Heartbeat(_) => (),
             Body::Stop(stop) => self.stop(ts, stop, out),
         }
     }
 
+    fn end(self, ts: Timestamp, ids: &Ids, end: &End, out: &mut Vec<u8>) {
+        let columns = self.columns();
+        let (mut row, below) = self.begin(ts, ids);
+        row.left(columns.why, end.reason, style(end));
+        row.right(
+            columns.age_end,
+            known(end.end_age_ms, units::age),
+            Style::Plain,
+        );
+        row.right(
+            columns.rx_end,
+            known(end.rx_bytes, self.size()),
+            Style::Plain,
+        );
+        row.right(
+            columns.tx_end,
+            known(end.tx_bytes, self.size()),
+            Style::Plain,
+        );
+        if self.wide {
+            row.left(columns.closed_by, end.closed_by, Style::Plain);
+            let errno = known(end.errno, |errno| errno.to_string());
+            row.left(columns.errno, errno, Style::Plain);
+            let peer = process(ids.peer_comm.as_ref(), ids.peer_pid);
+            row.left(columns.peer, peer, Style::Plain);
+        }
+        row.finish(out);
+        self.below(below, out);
+        self.below(end.story.as_ref().map(ToString::to_string), out);
+    }
+
+    fn reset(self, ts: Timestamp, ids: &Ids, reset: &Reset, out: &mut Vec<u8>) {
+        let (mut row, below) = self.begin(ts, ids);
+        let direction = match reset.direction {
+            Direction::Sent => "RST sent",
+            Direction::Received => "RST received",
+        };
+        row.left(self.columns().why, direction, Style::Yellow);
+        row.finish(out);
+        self.below(below, out);
+        let state = reset
+            .state
+            .map(|state| format!("socket in state {}", state.as_str()));
+        let reason = reset
+            .rst_reason
+            .as_ref()
+            .map(|reason| format!("the kernel's reason: {reason}"));
+        let suppressed = (reset.suppressed > 0).then(|| {
+            format!(
+                "{} more without a socket were only counted",
+                reset.suppressed
+            )
+        });
+        let told: Vec<_> = [state, reason, suppressed].into_iter().flatten().collect();
+        self.below((!told.is_empty()).then(|| told.join("; ")), out);
+    }
+
+    fn io_error(self, ts: Timestamp, ids: &Ids, io: &IoError, out: &mut Vec<u8>) {
+        let (mut row, below) = self.begin(ts, ids);
+        let op = match io.op {
+            Op::Send => "send",
+            Op::Recv => "receive",
+        };
+        let sigpipe = if io.sigpipe { ", SIGPIPE" } else { "" };
+        let failed = format!("{op} failed: {}{sigpipe}", io.errno);
+        row.left(self.columns().why, failed, Style::Red);
+        row.finish(out);
+        self.below(below, out);
+        let told = match (&io.story, io.reason) {
+            (Some(story), _) => Some(story.to_string()),
+            (None, Some(reason)) => Some(culprit(reason, io)),
+            (None, None) => None,
+        };
+        self.below(told, out);
+    }
+
     fn columns(self) -> &'static Columns {
         if self.wide { &WIDE } else { &NARROW }
     }
 
-    fn end(self, ts: Timestamp, ids: &Ids, end: &End, out: &mut Vec<u8>) {
-        let columns = self.columns();
-        let (mut row, addresses) = self.begin(ts, ids);
-        row.left(columns.why, end.reason.as_str(), style(end));
-        if let Some((by, errno)) = columns.by_and_errno {
-            row.left(by, end.closed_by.as_str(), Style::Plain);
-            let errno = end.errno.map(|errno| errno.to_string());
-            row.left(errno_column(errno.as_deref(), errno_or(&errno), errno_at(errno.is_some(), by, errno_end(by)), errno_end(by)), "", Style::Plain);
+    fn size(self) -> fn(u64) -> String {
+        if self.wide {
+            |bytes| bytes.to_string()
+        } else {
+            units::size
         }
-        let _ = (addresses, out);
     }
+
+    /// Time, process and addresses; these come back if they are too long for their column.
+    fn begin(self, ts: Timestamp, ids: &Ids) -> (Row, Option<String>) {
+        let columns = self.columns();
+        let mut row = Row::new(self.colour);
+        row.left(0, units::clock(ts), Style::Dim);
+        let owner = process(ids.comm.as_ref(), ids.pid);
+        row.left(columns.who, owner, Style::Plain);
+        let addresses = format!(
+            "{} → {}",
+            ids.local_addr.with_port(ids.local_port),
+            ids.peer_addr.with_port(ids.peer_port)
+        );
+        if self.wide || row.has_room(columns.addresses, &addresses, columns.why) {
+            row.left(columns.addresses, addresses, Style::Plain);
+            (row, None)
+        } else {
+            (row, Some(addresses))
+        }
+    }
+
+    /// Text that belongs to the line above.
+    fn below(self, text: Option<String>, out: &mut Vec<u8>) {
+        let limit = if self.wide { usize::MAX } else { LINE };
+        if let Some(text) = text {
+            wrap(&text, INDENT, limit, out);
+        }
+    }
+}
+
+/// `comm[pid]`, with what is known.
+fn process(comm: Option<&Comm>, pid: Option<u32>) -> String {
+    let comm = known(comm, ToString::to_string);
+    match pid {
+        Some(pid) => format!("{comm}[{pid}]"),
+        None => comm,
+    }
+}
+
+fn known<T>(value: Option<T>, show: impl FnOnce(T) -> String) -> String {
+    value.map_or_else(|| UNKNOWN.to_owned(), show)
+}
+
+fn style(end: &End) -> Style {
+    let fin = matches!(
+        end.reason,
+        Reason::FinLocal | Reason::FinPeer | Reason::FinBoth
+    );
+    let clean = end.how == How::Fin && end.pattern.is_none_or(|pattern| pattern == Pattern::Normal);
+    match (fin, clean) {
+        (true, true) => Style::Plain,
+        (true, false) => Style::Yellow,
+        (false, _) => Style::Red,
+    }
+}
+
+fn culprit(reason: Reason, io: &IoError) -> String {
+    let by = io.closed_by.map(|by| format!(", ended by {by}"));
+    let age = io
+        .end_age_ms
+        .map(|ms| format!(" {} after it was established", units::age(ms)));
+    format!(
+        "its connection: {reason}{}{}",
+        by.unwrap_or_default(),
+        age.unwrap_or_default()
+    )
 }
