@@ -32,6 +32,8 @@ impl Test {
 
 fn main() {
     lab::agent::child::run_if_agent();
+    // What a panic says is reported with its test.
+    std::panic::set_hook(Box::new(|_| {}));
     let mut arguments = Arguments::from_args();
     // One at a time: a tracer sees the whole machine, and two cores are soon busy.
     arguments.test_threads.get_or_insert(1);

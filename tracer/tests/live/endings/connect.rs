@@ -3,11 +3,21 @@
 use std::net::SocketAddr;
 
 use super::*;
-use expect::{CONNECT_REFUSED, CONNECT_TIMEOUT, is};
+use expect::{
+    CONNECT_CANCELLED, CONNECT_REFUSED, CONNECT_TIMEOUT, CONNECT_UNREACHABLE, FIN_LOCAL, FIN_PEER,
+    is,
+};
 
-pub const ROWS: [Row; 2] = [
-    Row::new("connect_refused", connect_refused),
+pub const ROWS: [Row; 6] = [
+    Row::with_nft("connect_cancelled", connect_cancelled),
     Row::with_nft("connect_timeout", connect_timeout),
+    Row::with_nft("connect_user_timeout", connect_user_timeout),
+    Row::with_nft("connect_unreachable", connect_unreachable),
+    Row::new("connect_refused", connect_refused),
+    Row::new(
+        "connect_refused_then_accepted",
+        connect_refused_then_accepted,
+    ),
 ];
 
 /// Ports at which nothing listens, one per connection.
@@ -15,33 +25,57 @@ fn closed_port(net: &Net, number: usize) -> SocketAddr {
     SocketAddr::new(net.server_ip, 20_000 + number as u16)
 }
 
-/// Row 23 in SYN_SENT: nobody listens there.
-pub fn connect_refused(net: &Net, count: usize) -> Vec<End> {
-    let mut ends = Vec::new();
-    for number in 0..count {
-        let mut sock = net.socket();
-        let error = sock.connect(closed_port(net, number)).unwrap_err();
-        assert_eq!(error.errno, libc::ECONNREFUSED);
-        sock.close();
-        ends.push(
-            End::of(net, &sock, None, CONNECT_REFUSED)
-                .no_closer()
+/// Starts a connect to a closed port for each number.
+fn start(net: &Net, count: usize) -> Vec<Sock> {
+    (0..count)
+        .map(|number| {
+            let mut sock = net.socket();
+            sock.connect_start(closed_port(net, number));
+            sock
+        })
+        .collect()
+}
+
+fn drop_all_syns(net: &Net) {
+    net.firewall("tcp dport 20000-20999 drop;");
+}
+
+/// Row 9: closed while the SYN is unanswered.
+pub fn connect_cancelled(net: &Net, count: usize) -> Vec<End> {
+    drop_all_syns(net);
+    start(net, count)
+        .iter()
+        .map(|sock| {
+            sock.close();
+            End::of(net, sock, None, CONNECT_CANCELLED)
+                .closer(&sock.agent)
                 .want("state", is("syn_sent"))
-                .resets(&[("received", &[])])
-                .io_errors(&[]),
-        );
-    }
-    ends
+                .resets(&[])
+                .io_errors(&[])
+        })
+        .collect()
 }
 
 /// Row 20: no answer to any SYN.
 pub fn connect_timeout(net: &Net, count: usize) -> Vec<End> {
     net.sysctl("net.ipv4.tcp_syn_retries", "1");
-    net.server_ns.nft(DROP_CLOSED_PORTS);
-    let mut socks: Vec<_> = (0..count).map(|_| net.socket()).collect();
+    drop_all_syns(net);
+    let mut socks = start(net, count);
+    timed_out(net, &mut socks, Want::Between(1900, 4000))
+}
+
+/// Row 20 by TCP_USER_TIMEOUT. ASSUMPTION: it is a connect_timeout like any other.
+pub fn connect_user_timeout(net: &Net, count: usize) -> Vec<End> {
+    drop_all_syns(net);
+    let mut socks: Vec<Sock> = (0..count).map(|_| net.socket()).collect();
     for (number, sock) in socks.iter_mut().enumerate() {
+        sock.set_tcp(libc::TCP_USER_TIMEOUT, 500);
         sock.connect_start(closed_port(net, number));
     }
+    timed_out(net, &mut socks, Want::Between(400, 3000))
+}
+
+fn timed_out(net: &Net, socks: &mut [Sock], age: Want) -> Vec<End> {
     socks
         .iter_mut()
         .map(|sock| {
@@ -51,13 +85,90 @@ pub fn connect_timeout(net: &Net, count: usize) -> Vec<End> {
             End::of(net, sock, None, CONNECT_TIMEOUT)
                 .no_closer()
                 .want("state", is("syn_sent"))
-                .want("end_age_ms", expect::Want::Between(1900, 4000))
+                .want("end_age_ms", age.clone())
                 .resets(&[])
                 .io_errors(&[])
         })
         .collect()
 }
 
-const DROP_CLOSED_PORTS: &str = "table inet lab {
-    chain input { type filter hook input priority 0; tcp dport 20000-20999 drop; }
-}";
+/// Row 21: an ICMP error answers the SYN. The first one finds the socket in the hands of connect(2) and is only
+/// remembered; the one that answers the retransmitted SYN ends it.
+pub fn connect_unreachable(net: &Net, count: usize) -> Vec<End> {
+    net.sysctl("net.ipv4.icmp_ratelimit", "0");
+    net.sysctl("net.ipv6.icmp.ratelimit", "0");
+    net.firewall(
+        "tcp dport 20000-20009 reject with icmpx host-unreachable;
+         tcp dport 20010-20019 reject with icmpx no-route;
+         tcp dport 20020-20999 reject with icmpx port-unreachable;",
+    );
+    let mut socks = start(net, count);
+    socks
+        .iter_mut()
+        .enumerate()
+        .map(|(number, sock)| {
+            let (errno, name) = match number {
+                0..10 => (libc::EHOSTUNREACH, "EHOSTUNREACH"),
+                10..20 => (libc::ENETUNREACH, "ENETUNREACH"),
+                // No RST, although the program is told the same.
+                _ => (libc::ECONNREFUSED, "ECONNREFUSED"),
+            };
+            let error = sock.connect_wait().unwrap_err();
+            assert_eq!(error.errno, errno);
+            sock.close();
+            End::of(net, sock, None, CONNECT_UNREACHABLE.errno(Some(name)))
+                .no_closer()
+                .want("state", is("syn_sent"))
+                .resets(&[])
+                .io_errors(&[])
+        })
+        .collect()
+}
+
+/// Row 23 in SYN_SENT: nobody listens there.
+pub fn connect_refused(net: &Net, count: usize) -> Vec<End> {
+    (0..count)
+        .map(|number| {
+            let mut sock = net.socket();
+            let error = sock.connect(closed_port(net, number)).unwrap_err();
+            assert_eq!(error.errno, libc::ECONNREFUSED);
+            sock.close();
+            refused(net, &sock).resets(&[("received", &[])])
+        })
+        .collect()
+}
+
+fn refused(net: &Net, sock: &Sock) -> End {
+    End::of(net, sock, None, CONNECT_REFUSED)
+        .no_closer()
+        .want("state", is("syn_sent"))
+        .io_errors(&[])
+}
+
+/// The same socket is refused once and then accepted: a failed connect and a connection, two records.
+pub fn connect_refused_then_accepted(net: &Net, count: usize) -> Vec<End> {
+    let listener = net.listen();
+    let mut ends = Vec::new();
+    for number in 0..count {
+        let mut sock = net.socket();
+        sock.connect(closed_port(net, number)).unwrap_err();
+        ends.push(refused(net, &sock));
+
+        let mut again = Sock::reuse(&sock);
+        again.connect(listener.addr).expect("a connection");
+        let pair = Pair {
+            x: again,
+            y: listener.accept(),
+            number,
+        };
+        talk(&pair);
+        pair.x.close();
+        pair.y.read_eof();
+        pair.y.close();
+        let (x, y) = both(net, &pair, FIN_LOCAL, FIN_PEER);
+        ends.push(x.closer(&pair.x.agent));
+        ends.push(y.closer(&pair.y.agent).resets(&[]));
+    }
+    listener.close();
+    ends
+}

@@ -1,13 +1,22 @@
 //! Rows 1 to 4: both sides close with a FIN.
 
 use super::*;
-use crate::lab::agent::protocol::Half;
-use expect::{FIN_LOCAL, FIN_PEER, is, one_of};
+use crate::lab::{agent::protocol::Half, needs::Need, netns::Netns};
+use expect::{FIN_BOTH, FIN_LOCAL, FIN_PEER, is, one_of};
 
-pub const ROWS: [Row; 3] = [
+pub const ROWS: [Row; 5] = [
     Row::new("fin", fin),
     Row::new("fin_eof_unread", fin_eof_unread),
+    Row::new("fin_both", fin_both).needs(&[
+        Need::Program("ip"),
+        Need::Program("tc"),
+        Need::Qdisc("tbf"),
+    ]),
     Row::new("shutdown_wr_then_close", shutdown_wr_then_close),
+    Row::new(
+        "shutdown_wr_close_in_fin_wait2",
+        shutdown_wr_close_in_fin_wait2,
+    ),
 ];
 
 /// Rows 1 and 2: x closes, y reads the end of file and closes.
@@ -28,24 +37,86 @@ fn close_and_close(net: &Net, count: usize, read_eof: bool) -> Vec<End> {
         if read_eof {
             pair.y.read_eof();
         } else {
-            net.wait_for("the FIN", PATIENCE, || pair.y.state() == CLOSE_WAIT);
+            wait_for_state(net, &pair.y, CLOSE_WAIT);
         }
         pair.y.close();
-        let (x, y) = both(net, &pair, FIN_LOCAL, FIN_PEER);
-        ends.push(
-            x.closer(&pair.x.agent)
-                .want("state", one_of(["fin_wait1", "fin_wait2"]))
-                .resets(&[])
-                .io_errors(&[]),
-        );
-        ends.push(
-            y.closer(&pair.y.agent)
-                .want("state", is("last_ack"))
-                .resets(&[])
-                .io_errors(&[]),
-        );
+        ends.extend(closed_in_order(net, &pair));
     }
     ends
+}
+
+/// x has closed and y after it, with nothing wrong.
+fn closed_in_order(net: &Net, pair: &Pair) -> [End; 2] {
+    let (x, y) = both(net, pair, FIN_LOCAL, FIN_PEER);
+    [
+        x.closer(&pair.x.agent)
+            .want("state", one_of(["fin_wait1", "fin_wait2"]))
+            .resets(&[])
+            .io_errors(&[]),
+        y.closer(&pair.y.agent)
+            .want("state", is("last_ack"))
+            .resets(&[])
+            .io_errors(&[]),
+    ]
+}
+
+/// Row 3: the two FINs cross on the wire, because a queue holds both back until both sides have closed.
+pub fn fin_both(net: &Net, count: usize) -> Vec<End> {
+    let pairs = net.pairs(count);
+    pairs.iter().for_each(talk);
+    // Late acknowledgements would be in the queue too and spoil nothing, but it is clearer without.
+    sleep(DELAYED_ACK);
+    let hosts: &[&Netns] = if net.link.is_veth() {
+        &[&net.client_ns, &net.server_ns]
+    } else {
+        &[&net.client_ns]
+    };
+    let device = if net.link.is_veth() { "veth0" } else { "lo" };
+    for host in hosts {
+        // 1540 bytes pass at once; the datagram takes all but some 40 of them, less than any FIN needs.
+        host.run(&format!(
+            "tc qdisc add dev {device} root tbf rate 500bit burst 1540 limit 1mb"
+        ));
+        datagram(net, host, 1450);
+    }
+    for pair in &pairs {
+        pair.x.close();
+        pair.y.close();
+    }
+    for host in hosts {
+        host.run(&format!(
+            "tc qdisc change dev {device} root tbf rate 1gbit burst 64kb limit 1mb"
+        ));
+        // Whatever is sent next wakes the queue.
+        datagram(net, host, 10);
+    }
+    let mut ends = Vec::new();
+    for pair in &pairs {
+        let (x, y) = both(net, pair, FIN_BOTH, FIN_BOTH);
+        for (end, sock) in [(x, &pair.x), (y, &pair.y)] {
+            ends.push(
+                end.closer(&sock.agent)
+                    .want("state", is("closing"))
+                    .resets(&[])
+                    .io_errors(&[]),
+            );
+        }
+    }
+    ends
+}
+
+/// Sends a UDP datagram from that host to the other.
+fn datagram(net: &Net, from: &Netns, len: usize) {
+    let (local, peer) = if from.inode() == net.client_ns.inode() {
+        (net.client_ip, net.server_ip)
+    } else {
+        (net.server_ip, net.client_ip)
+    };
+    from.within(|| {
+        std::net::UdpSocket::bind((local, 0))
+            .and_then(|socket| socket.send_to(&vec![0; len], (peer, 9)))
+            .expect("a datagram")
+    });
 }
 
 /// Row 4, and a legitimate half-close: y answers after x's FIN, and x reads it all.
@@ -61,7 +132,7 @@ pub fn shutdown_wr_then_close(net: &Net, count: usize) -> Vec<End> {
         pair.x.read_eof();
     }
     // x's sockets are dead now; their descriptors stay open for longer than the tracer waits for them.
-    std::thread::sleep(std::time::Duration::from_millis(200));
+    sleep(OPEN_GRACE);
     let mut ends = Vec::new();
     for pair in &pairs {
         pair.x.close();
@@ -79,6 +150,26 @@ pub fn shutdown_wr_then_close(net: &Net, count: usize) -> Vec<End> {
                 .resets(&[])
                 .io_errors(&[]),
         );
+    }
+    ends
+}
+
+/// Row 4 without the peer's FIN: the close of a socket in FIN_WAIT2 hands it to TIME_WAIT at once.
+pub fn shutdown_wr_close_in_fin_wait2(net: &Net, count: usize) -> Vec<End> {
+    let pairs = net.pairs(count);
+    for pair in &pairs {
+        talk(pair);
+        pair.x.shutdown(Half::Write);
+    }
+    let mut ends = Vec::new();
+    for pair in &pairs {
+        wait_for_state(net, &pair.x, FIN_WAIT2);
+        pair.x.close();
+    }
+    for pair in &pairs {
+        pair.y.read_eof();
+        pair.y.close();
+        ends.extend(closed_in_order(net, pair));
     }
     ends
 }

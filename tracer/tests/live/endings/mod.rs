@@ -4,11 +4,22 @@
 mod abort;
 mod after_close;
 mod connect;
+mod exit;
 mod fin;
+mod fin_wait;
+mod handshake;
+mod oom;
+mod rst;
+mod silence;
+mod special;
+mod timeout;
+
+use std::{thread::sleep, time::Duration};
 
 use crate::{
     lab::{
-        expect::{self, End, Reset, Verdict},
+        agent::Sock,
+        expect::{self, End, Reset, Verdict, Want},
         link::{Net, Pair},
     },
     rows::Row,
@@ -22,7 +33,15 @@ pub fn all() -> Vec<Row> {
     rows.extend(fin::ROWS);
     rows.extend(abort::ROWS);
     rows.extend(connect::ROWS);
+    rows.extend(oom::ROWS);
+    rows.extend(fin_wait::ROWS);
+    rows.extend(exit::ROWS);
+    rows.extend(timeout::ROWS);
+    rows.extend(silence::ROWS);
+    rows.extend(rst::ROWS);
     rows.extend(after_close::ROWS);
+    rows.extend(handshake::ROWS);
+    rows.extend(special::ROWS);
     rows
 }
 
@@ -48,11 +67,22 @@ fn reset_by_peer(end: End) -> End {
     end.no_closer().resets(&[("received", &[])])
 }
 
-const PATIENCE: std::time::Duration = std::time::Duration::from_secs(10);
+fn wait_for_state(net: &Net, sock: &Sock, state: usize) {
+    net.wait_for(&format!("state {state}"), PATIENCE, || {
+        sock.state() == state
+    });
+}
+
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Longer than a delayed acknowledgement (40 ms here, 200 ms at most).
+const DELAYED_ACK: Duration = Duration::from_millis(250);
+
+/// Longer than the tracer waits for a socket whose descriptor stays open (100 ms).
+const OPEN_GRACE: Duration = Duration::from_millis(200);
 
 /// tcp_info's numbers for states.
-const ESTABLISHED: usize = 1;
-const SYN_SENT: usize = 2;
+const FIN_WAIT1: usize = 4;
 const FIN_WAIT2: usize = 5;
 const CLOSE: usize = 7;
 const CLOSE_WAIT: usize = 8;

@@ -4,7 +4,7 @@
 //! every key as said, and no further record from the namespaces of the test. Traffic elsewhere does not matter.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, HashSet},
     net::{IpAddr, SocketAddr},
 };
 
@@ -155,6 +155,9 @@ pub fn null() -> Want {
 /// A `tcp_reset` line that an end must have: direction, and the kernel's reasons of which it must be one (none: any).
 pub type Reset = (&'static str, &'static [&'static str]);
 
+/// What tells one end from another, but for the reuse of a port.
+type Key = (u64, IpAddr, Option<u16>, SocketAddr);
+
 /// One end of a connection, and what its record must say.
 #[derive(Debug, Clone)]
 pub struct End {
@@ -289,10 +292,27 @@ impl End {
         self
     }
 
+    /// Whatever `tcp_reset` lines: two connections of one socket share a cookie, so they cannot be told apart.
+    pub fn resets_any(mut self) -> End {
+        self.resets = None;
+        self
+    }
+
     /// Exactly these `tcp_io_error` lines, as (op, errno), before or after the record.
     pub fn io_errors(mut self, errors: &[(&'static str, &'static str)]) -> End {
         self.io_errors = Some(errors.to_vec());
         self
+    }
+
+    fn key(&self) -> Key {
+        (self.netns, self.local_ip, self.local_port, self.peer)
+    }
+
+    fn what(&self) -> String {
+        let port = self
+            .local_port
+            .map_or("?".to_owned(), |port| port.to_string());
+        format!("{} ({}:{port} → {})", self.label, self.local_ip, self.peer)
     }
 
     fn is_of(&self, line: &Line) -> bool {
@@ -316,8 +336,9 @@ impl End {
     fn wrong_side_lines(&self, conn: &[&Line]) -> Vec<String> {
         let mut wrong = Vec::new();
         if let Some(due) = &self.resets {
-            let seen: Vec<&&Line> = conn
+            let seen: Vec<&Line> = conn
                 .iter()
+                .copied()
                 .filter(|line| line.event() == "tcp_reset")
                 .collect();
             let fits = seen.len() == due.len()
@@ -338,8 +359,9 @@ impl End {
             }
         }
         if let Some(due) = &self.io_errors {
-            let seen: Vec<&&Line> = conn
+            let seen: Vec<&Line> = conn
                 .iter()
+                .copied()
                 .filter(|line| line.event() == "tcp_io_error")
                 .collect();
             let mut is: Vec<_> = seen
@@ -363,7 +385,7 @@ impl End {
     }
 }
 
-fn texts(lines: &[&&Line]) -> String {
+fn texts(lines: &[&Line]) -> String {
     if lines.is_empty() {
         return "none".to_owned();
     }
@@ -413,47 +435,54 @@ pub fn problems(recording: &Recording, namespaces: &[u64], ends: &[End]) -> Vec<
     }
 
     let mut problems = Vec::new();
-    let mut told: Vec<u64> = Vec::new();
+    let mut told: HashSet<i64> = HashSet::new();
+    // A port may be used again within a test: the ends that share addresses are told in the order of their times.
+    let mut turns: HashMap<Key, usize> = HashMap::new();
+    let mut totals: HashMap<Key, usize> = HashMap::new();
+    for end in ends {
+        *totals.entry(end.key()).or_default() += 1;
+    }
     for end in ends {
         let empty = Vec::new();
         let candidates = by_peer.get(&i64::from(end.peer.port())).unwrap_or(&empty);
-        let records: Vec<&&Line> = candidates.iter().filter(|line| end.is_of(line)).collect();
-        told.extend(
-            records
-                .iter()
-                .filter_map(|line| line.int("seq"))
-                .map(|seq| seq as u64),
-        );
-        let what = format!(
-            "{} ({}:{} → {})",
-            end.label,
-            end.local_ip,
-            end.local_port
-                .map_or("?".to_owned(), |port| port.to_string()),
-            end.peer
-        );
-        match records.as_slice() {
-            [] => problems.push(format!("  {what}: no record")),
-            [record] => {
-                let conn = record.str("conn").unwrap_or("");
-                let lines = by_conn.get(conn).map_or(&[][..], Vec::as_slice);
-                let mut wrong = end.differences(record);
-                wrong.extend(end.wrong_side_lines(lines));
-                wrong.extend(consistent(record));
-                if !wrong.is_empty() {
-                    problems.push(format!(
-                        "  {what}:\n    {}\n    {}",
-                        wrong.join("\n    "),
-                        record.text
-                    ));
-                }
-            }
-            many => problems.push(format!("  {what}: {} records: {}", many.len(), texts(many))),
+        let mut records: Vec<&Line> = candidates
+            .iter()
+            .copied()
+            .filter(|line| end.is_of(line))
+            .collect();
+        records.sort_by_key(|line| line.int("mono_us"));
+        told.extend(records.iter().filter_map(|line| line.int("seq")));
+        let due = totals[&end.key()];
+        let turn = turns.entry(end.key()).or_default();
+        let number = *turn;
+        *turn += 1;
+        if records.len() != due {
+            problems.push(format!(
+                "  {}: {} record(s), {due} due: {}",
+                end.what(),
+                records.len(),
+                texts(&records)
+            ));
+            continue;
+        }
+        let record = records[number];
+        let conn = record.str("conn").unwrap_or("");
+        let lines = by_conn.get(conn).map_or(&[][..], Vec::as_slice);
+        let mut wrong = end.differences(record);
+        wrong.extend(end.wrong_side_lines(lines));
+        wrong.extend(consistent(record));
+        if !wrong.is_empty() {
+            problems.push(format!(
+                "  {}:\n    {}\n    {}",
+                end.what(),
+                wrong.join("\n    "),
+                record.text
+            ));
         }
     }
     let extra = ours
         .iter()
-        .filter(|line| line.is_end() && !told.contains(&(line.int("seq").unwrap_or(0) as u64)));
+        .filter(|line| line.is_end() && !told.contains(&line.int("seq").unwrap_or(0)));
     problems.extend(extra.map(|line| {
         format!(
             "  a record of a connection that we did not make:\n    {}",

@@ -1,7 +1,7 @@
 //! The four ways in which the two ends of a test are joined, and the namespaces that each needs.
 
 use std::{
-    net::{IpAddr, SocketAddr},
+    net::{IpAddr, SocketAddr, UdpSocket},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -65,9 +65,9 @@ pub struct Net {
     pub server_ip: IpAddr,
 }
 
-/// Only full sockets: what a test must wait for is gone then.
-const TIME_WAIT: u8 = 6;
-const LISTEN: u8 = 10;
+/// In /proc/net/tcp: the state of a listener, and the timer of a socket in TIME_WAIT (whatever state it shows).
+const LISTEN: &str = "0A";
+const TIME_WAIT_TIMER: &str = "03:";
 
 impl Net {
     pub fn new(link: Link) -> Net {
@@ -93,6 +93,11 @@ impl Net {
                  link set veth0 up\n");
         }
         let (client_ip, server_ip) = link.addresses();
+        if link.is_veth() {
+            // The neighbours must know each other, or the first connection measures that as its round trip.
+            greet((&client_ns, client_ip), (&server_ns, server_ip));
+            greet((&server_ns, server_ip), (&client_ns, client_ip));
+        }
         Net {
             link,
             client: Agent::start(Some(&client_ns), "lab-client"),
@@ -209,9 +214,10 @@ impl Net {
                     text.lines()
                         .skip(1)
                         .filter(|line| {
-                            let state = line.split_whitespace().nth(3).unwrap_or("0");
-                            let state = u8::from_str_radix(state, 16).unwrap_or(0);
-                            state != TIME_WAIT && state != LISTEN
+                            let mut fields = line.split_whitespace().skip(3);
+                            let state = fields.next().unwrap_or("");
+                            let timer = fields.nth(1).unwrap_or("");
+                            state != LISTEN && !timer.starts_with(TIME_WAIT_TIMER)
                         })
                         .map(str::to_owned),
                 );
@@ -224,9 +230,70 @@ impl Net {
     }
 }
 
+impl Pair {
+    /// The port of the listener that they came from: no other connection of the test has it on either end.
+    pub fn listener_port(&self) -> u16 {
+        match self.x.role {
+            Role::Server => self.x.local.port(),
+            Role::Client => self.y.local.port(),
+        }
+    }
+}
+
+/// Sends datagrams from one host to the other until one arrives.
+fn greet((from, local): (&Netns, IpAddr), (to, peer): (&Netns, IpAddr)) {
+    let receiver = to
+        .within(|| UdpSocket::bind((peer, 0)).expect("an address without detection of duplicates"));
+    let addr = receiver.local_addr().expect("bound");
+    let sender = from.within(|| {
+        UdpSocket::bind((local, 0)).expect("an address without detection of duplicates")
+    });
+    receiver
+        .set_read_timeout(Some(Duration::from_millis(20)))
+        .expect("a timeout");
+    for _ in 0..250 {
+        let _ = sender.send_to(b"hello", addr);
+        if receiver.recv(&mut [0; 8]).is_ok() {
+            return;
+        }
+    }
+    panic!("no datagram from {local} arrives at {peer}");
+}
+
 /// A connection in which `x` does what the ending is about, and `y` is the other end.
 pub struct Pair {
     pub x: Sock,
     pub y: Sock,
     pub number: usize,
+}
+
+/// Broken networks: rules in a table of their own on both hosts, for one port (either end's).
+impl Net {
+    /// Both hosts drop everything of that port that arrives.
+    pub fn blackhole(&self, port: u16) {
+        self.firewall(&format!("tcp dport {port} drop; tcp sport {port} drop;"));
+    }
+
+    /// Both hosts answer everything of that port with an ICMP error.
+    pub fn reject(&self, port: u16, with: &str) {
+        // Otherwise one ICMP error a second, but for loopback.
+        self.sysctl("net.ipv4.icmp_ratelimit", "0");
+        self.sysctl("net.ipv6.icmp.ratelimit", "0");
+        self.firewall(&format!(
+            "tcp dport {port} reject with {with}; tcp sport {port} reject with {with};"
+        ));
+    }
+
+    /// Rules for what arrives, on both hosts, instead of those before.
+    pub fn firewall(&self, rules: &str) {
+        self.nft(&format!(
+            "table inet lab\n\
+             delete table inet lab\n\
+             table inet lab {{ chain input {{ type filter hook input priority 0; {rules} }}; }}\n"
+        ));
+    }
+
+    pub fn heal(&self) {
+        self.nft("table inet lab\ndelete table inet lab\n");
+    }
 }

@@ -56,6 +56,17 @@ impl Netns {
         command
     }
 
+    /// Runs `body` on a thread in this namespace.
+    pub fn within<T: Send>(&self, body: impl FnOnce() -> T + Send) -> T {
+        std::thread::scope(|scope| {
+            let inside = scope.spawn(|| {
+                setns(self.file.as_fd(), CloneFlags::CLONE_NEWNET).expect("setns needs root");
+                body()
+            });
+            inside.join().expect("the body does not panic")
+        })
+    }
+
     /// Runs a command to its end; a failure ends the test with what it said.
     pub fn run(&self, line: &str) {
         let mut words = line.split_whitespace();

@@ -36,7 +36,7 @@ pub const COMM: &str = "TRACER_LAB_COMM";
 /// Descriptors, comma-separated, that an exec handed over.
 pub const KEPT: &str = "TRACER_LAB_KEPT";
 
-/// How long an operation waits for the network before it says ETIMEDOUT.
+/// How long an operation waits for the network before it says ETIME (which TCP never does).
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Runs as an agent if this process was started as one; does not return then.
@@ -307,7 +307,7 @@ impl Agent {
                 }
             }
             if began.elapsed() > PATIENCE {
-                let errno = libc::ETIMEDOUT;
+                let errno = libc::ETIME;
                 return Err(Failure { errno, done });
             }
         }
@@ -427,7 +427,7 @@ fn wait(fd: BorrowedFd, events: PollFlags) -> Result<(), Errno> {
     let timeout = PollTimeout::try_from(PATIENCE).expect("a patience that poll can express");
     let mut ready = [PollFd::new(fd, events)];
     match nix::poll::poll(&mut ready, timeout)? {
-        0 => Err(Errno::ETIMEDOUT),
+        0 => Err(Errno::ETIME),
         _ => Ok(()),
     }
 }

@@ -343,6 +343,37 @@ impl Sock {
         )
     }
 
+    /// The same descriptor for a further connection, with fresh counts.
+    pub fn reuse(sock: &Sock) -> Sock {
+        let any = if sock.local.is_ipv6() {
+            "[::]:0"
+        } else {
+            "0.0.0.0:0"
+        };
+        Sock::new(
+            &sock.agent,
+            sock.fd,
+            any.parse().expect("an address"),
+            None,
+            Role::Client,
+        )
+    }
+
+    /// With the name that it has by now (a fast open has none before its first write).
+    pub fn renamed(mut self) -> Sock {
+        let reply = self.agent.must(Op::Names { fd: self.fd });
+        self.learn(reply);
+        self
+    }
+
+    /// With its addresses as records show them: IPv4 where an IPv6 socket carries it.
+    pub fn unmapped(mut self) -> Sock {
+        let plain = |addr: SocketAddr| SocketAddr::new(addr.ip().to_canonical(), addr.port());
+        self.local = plain(self.local);
+        self.peer = self.peer.map(plain);
+        self
+    }
+
     /// The same socket in another process (after a fork, an exec or SCM_RIGHTS).
     pub fn held_by(&self, agent: &Arc<Agent>, fd: Fd) -> Sock {
         let sock = Sock::new(agent, fd, self.local, self.peer, self.role);
