@@ -1,7 +1,7 @@
 //! The life of a `CONNS` entry: made at a birth, joined with the other end at ESTABLISHED, given
 //! an owner when a process shows itself, removed at tcp_destroy_sock.
 
-use core::ffi::c_void;
+use core::{ffi::c_void, mem::MaybeUninit, ptr};
 
 use aya_ebpf::{
     bindings::{BPF_ANY, BPF_NOEXIST},
@@ -14,7 +14,8 @@ use tracer_common::{
 };
 
 use crate::{
-    maps::{CONNS, LISTENERS, MPTCP_OWNERS, PAIRS, count},
+    maps::{CONNS, LISTENERS, MPTCP_OWNERS, PAIRS, SCRATCH, count},
+    read::copy,
     sock::{Sock, Tcp},
 };
 
@@ -38,18 +39,38 @@ pub fn get_key(key: u64) -> Option<&'static mut Conn> {
     Some(unsafe { &mut *conn })
 }
 
+static ZERO: Conn = Conn::ZERO;
+
+/// Makes the place an empty entry.
+#[inline(always)]
+pub fn empty(place: &mut MaybeUninit<Conn>) -> &mut Conn {
+    copy(place.as_mut_ptr(), &raw const ZERO);
+    // SAFETY: every word was written.
+    unsafe { place.assume_init_mut() }
+}
+
+/// An empty entry for a socket that has none, off the stack. `slot` is one of [`scratch`]: a program
+/// is not entered twice on one CPU, so each has its slot to itself.
+#[inline(always)]
+pub fn stand_in(slot: u32) -> Option<&'static mut Conn> {
+    let place = SCRATCH.get_ptr_mut(slot)?;
+    // SAFETY: a per-CPU map value lives until the program ends.
+    Some(empty(unsafe { &mut *place.cast::<MaybeUninit<Conn>>() }))
+}
+
 /// Makes a fresh entry, over whatever socket had this address before.
 #[inline(always)]
 pub fn insert(sk: Sock, flags: u32, owner: Option<Task>, how: u8) {
-    let mut conn = Conn::ZERO;
+    let mut place = MaybeUninit::uninit();
+    let conn = empty(&mut place);
     conn.cookie = sk.cookie();
     conn.birth_ns = now();
     conn.flags = flags;
     if let Some(owner) = owner {
-        conn.owner = owner;
+        copy(&raw mut conn.owner, &raw const owner);
         conn.attribution = how;
     }
-    store(sk.key(), &conn, BPF_ANY as u64);
+    store(sk.key(), conn, BPF_ANY as u64);
 }
 
 #[inline(always)]
@@ -132,10 +153,10 @@ pub fn part(conn: &mut Conn) {
     if peer.cookie != conn.peer_cookie {
         return;
     }
-    peer.peer_owner = conn.owner;
+    copy(&raw mut peer.peer_owner, &raw const conn.owner);
     peer.flags |= flag::PEER_ENDED;
     if !conn.peer_owner.is_known() {
-        conn.peer_owner = peer.owner;
+        copy(&raw mut conn.peer_owner, &raw const peer.owner);
     }
 }
 
@@ -146,7 +167,7 @@ pub fn resolve_owner(sk: Sock, tcp: Tcp, conn: &mut Conn, sport: u16) {
     if tcp.is_mptcp() {
         // SAFETY: copied out at once.
         if let Some(owner) = unsafe { MPTCP_OWNERS.get(tcp.msk()) } {
-            conn.owner = *owner;
+            copy(&raw mut conn.owner, ptr::from_ref(owner));
             conn.attribution = attribution::IO;
             return;
         }
@@ -160,13 +181,13 @@ pub fn resolve_owner(sk: Sock, tcp: Tcp, conn: &mut Conn, sport: u16) {
         if let Some(listener) = unsafe { LISTENERS.get(key) }
             && listener.ambiguous == 0
         {
-            conn.owner = listener.owner;
+            copy(&raw mut conn.owner, &raw const listener.owner);
             conn.attribution = attribution::LISTENER;
             return;
         }
     }
     if conn.closer.is_known() {
-        conn.owner = conn.closer;
+        copy(&raw mut conn.owner, &raw const conn.closer);
         conn.attribution = attribution::SYSCALL;
     }
 }
@@ -224,7 +245,7 @@ pub fn unlisten(sk: Sock, port: u16) {
 #[inline(always)]
 pub fn own(sk: *const c_void, owner: Task, how: u8) {
     if let Some(conn) = get_key(sk as u64) {
-        conn.owner = owner;
+        copy(&raw mut conn.owner, &raw const owner);
         conn.attribution = how;
     }
 }

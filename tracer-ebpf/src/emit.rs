@@ -61,7 +61,7 @@ pub fn full(event: Event, sk: Sock, tcp: Tcp, conn: &Conn, actor: Option<Task>) 
         copy(&raw mut record.conn, ptr::from_ref(conn));
         sk.snap(tcp, &mut record.sock);
         if let Some(actor) = actor {
-            record.actor = actor;
+            copy(&raw mut record.actor, &raw const actor);
         }
     })
 }

@@ -32,6 +32,17 @@ pub static MPTCP_OWNERS: LruHashMap<u64, Task> = LruHashMap::with_max_entries(8_
 #[map]
 pub static SIGPIPES: LruHashMap<u64, u64> = LruHashMap::with_max_entries(4_096, 0);
 
+/// Slots of `SCRATCH`, one for each program that may need an entry for a socket without one.
+pub mod scratch {
+    pub const SET_STATE: u32 = 0;
+    pub const SEND_RESET: u32 = 1;
+    pub const RECEIVE_RESET: u32 = 2;
+    pub const SLOTS: u32 = 3;
+}
+
+#[map]
+pub static SCRATCH: PerCpuArray<Conn> = PerCpuArray::with_max_entries(scratch::SLOTS, 0);
+
 #[map]
 pub static EVENTS: RingBuf = RingBuf::with_byte_size(16 << 20, 0);
 

@@ -55,7 +55,24 @@ pub fn probe_at<T: Copy>(base: *const c_void, bytes: usize) -> Option<T> {
     probe(base.wrapping_byte_add(bytes), 0)
 }
 
-/// Copies a struct of whole words without a call to memcpy, whose byte loop the verifier would walk.
+/// [`probe`] into a place, without a copy on the stack; zeroes where it cannot be read.
+#[inline(always)]
+pub fn probe_into<const WORDS: usize>(to: *mut [u64; WORDS], base: *const c_void, offset: u16) {
+    if offset != ABSENT && !base.is_null() {
+        // SAFETY: the helper writes WORDS * 8 bytes, or zeroes them if it fails.
+        unsafe {
+            bpf_probe_read_kernel(to.cast(), WORDS as u32 * 8, base.byte_add(offset as usize));
+        }
+    } else {
+        for word in 0..WORDS {
+            // SAFETY: within `to`.
+            unsafe { to.cast::<u64>().add(word).write_volatile(0) };
+        }
+    }
+}
+
+/// Copies a struct of whole words. A plain assignment of more than a few words becomes a call of
+/// memcpy or memset, which on this target is a loop over bytes.
 #[inline(always)]
 pub fn copy<T: Copy>(to: *mut T, from: *const T) {
     let (to, from) = (to.cast::<u64>(), from.cast::<u64>());

@@ -121,8 +121,8 @@ impl Sock {
         snap.sport = self.num();
         snap.netns = field(self.net(), offset!(net_inum), 0);
         if snap.family == AF_INET {
-            snap.saddr = v4_mapped(field(self.0, offset!(skc_rcv_saddr), 0u32));
-            snap.daddr = v4_mapped(field(self.0, offset!(skc_daddr), 0u32));
+            v4_mapped(&mut snap.saddr, field(self.0, offset!(skc_rcv_saddr), 0));
+            v4_mapped(&mut snap.daddr, field(self.0, offset!(skc_daddr), 0));
         } else {
             copy_v6(&mut snap.saddr, self.0, offset!(skc_v6_rcv_saddr));
             copy_v6(&mut snap.daddr, self.0, offset!(skc_v6_daddr));
@@ -254,9 +254,15 @@ fn jiffies() -> u32 {
 
 /// `::ffff:a.b.c.d`, from the four bytes as the kernel holds them.
 #[inline(always)]
-pub fn v4_mapped(addr: u32) -> [u8; 16] {
-    let [a, b, c, d] = addr.to_ne_bytes();
-    [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, a, b, c, d]
+pub fn v4_mapped(to: &mut [u8; 16], addr: u32) {
+    let words = ptr::from_mut(to).cast::<u32>();
+    // SAFETY: 16 bytes; SockSnap begins with the two addresses, so they are 8-byte aligned.
+    unsafe {
+        words.write_volatile(0);
+        words.add(1).write_volatile(0);
+        words.add(2).write_volatile(0x0000_ffff_u32.to_be());
+        words.add(3).write_volatile(addr);
+    }
 }
 
 #[inline(always)]

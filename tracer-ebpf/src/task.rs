@@ -1,12 +1,15 @@
 //! The current task. Only true of a socket where its state change proves task context
 //! (conns.rs says where): in softirq, current is whoever was interrupted.
 
-use core::ffi::c_void;
+use core::{ffi::c_void, mem::MaybeUninit};
 
 use aya_ebpf::helpers::{bpf_get_current_pid_tgid, bpf_get_current_task};
 use tracer_common::task::{PF_KTHREAD, Task};
 
-use crate::{globals::offset, read::probe};
+use crate::{
+    globals::offset,
+    read::{probe, probe_into},
+};
 
 #[inline(always)]
 pub fn current_tgid() -> u32 {
@@ -29,12 +32,20 @@ pub fn of(task: *const c_void) -> Option<Task> {
         return None;
     }
     let leader = probe::<u64>(task, offset!(task_group_leader))? as *const c_void;
-    Some(Task {
-        start_ns: probe(leader, offset!(task_start_boottime)).unwrap_or(0),
-        tgid: probe(task, offset!(task_tgid))?,
-        tid: probe(task, offset!(task_pid))?,
-        comm: probe(leader, offset!(task_comm)).unwrap_or([0; 16]),
-        flags,
-        reserved: 0,
+    let start_ns = probe(leader, offset!(task_start_boottime)).unwrap_or(0);
+    let comm_offset = offset!(task_comm);
+    let tgid = probe(task, offset!(task_tgid))?;
+    let tid = probe(task, offset!(task_pid))?;
+    let mut known = MaybeUninit::<Task>::uninit();
+    let at = known.as_mut_ptr();
+    // SAFETY: every field is written; comm is two words at an 8-byte offset (assert_size!).
+    Some(unsafe {
+        (&raw mut (*at).start_ns).write(start_ns);
+        (&raw mut (*at).tgid).write(tgid);
+        (&raw mut (*at).tid).write(tid);
+        probe_into::<2>((&raw mut (*at).comm).cast(), leader, comm_offset);
+        (&raw mut (*at).flags).write(flags);
+        (&raw mut (*at).reserved).write(0);
+        known.assume_init()
     })
 }

@@ -23,6 +23,7 @@ use crate::{
     emit::{self, Event},
     hooks::sigpipe,
     maps::MPTCP_OWNERS,
+    read::copy,
     sock::Sock,
     task,
 };
@@ -76,7 +77,7 @@ fn on_io(ctx: &BtfTracePointContext, kind: u32) {
 #[inline(always)]
 fn change_owner(conn: &mut Conn) {
     if let Some(current) = task::current() {
-        conn.owner = current;
+        copy(&raw mut conn.owner, &raw const current);
         conn.attribution = attribution::IO;
     }
 }

@@ -14,7 +14,7 @@ use core::ffi::c_void;
 
 use aya_ebpf::{macros::btf_tracepoint, programs::BtfTracePointContext};
 use tracer_common::{
-    conn::{Conn, flag},
+    conn::flag,
     counters,
     proto::{AF_INET, AF_INET6},
     record::kind,
@@ -26,7 +26,8 @@ use crate::{
     conns,
     emit::{self, Event},
     globals::{has_rst_reason, offset},
-    read::{field, pointer, probe, probe_at},
+    maps::scratch,
+    read::{field, pointer, probe_at, probe_into},
     sock::{Sock, v4_mapped},
 };
 
@@ -77,11 +78,10 @@ fn from_full(sk: Sock, event: Event, answers: bool) {
             conn.rst_reason = event.code as u16;
         }
         emit::full(event, sk, tcp, conn, None);
-    } else {
+    } else if let Some(conn) = conns::stand_in(scratch::SEND_RESET) {
         // Already destroyed: an orphan that data reached. Its cookie is still there.
-        let mut conn = Conn::ZERO;
         conn.cookie = sk.stored_cookie();
-        emit::full(event, sk, tcp, &conn, None);
+        emit::full(event, sk, tcp, conn, None);
     }
 }
 
@@ -99,11 +99,10 @@ pub fn receive_reset(ctx: BtfTracePointContext) -> i32 {
     if let Some(conn) = conns::get(sk) {
         conn.flags |= flag::RST_RECEIVED;
         emit::full(event, sk, tcp, conn, None);
-    } else {
-        let mut conn = Conn::ZERO;
+    } else if let Some(conn) = conns::stand_in(scratch::RECEIVE_RESET) {
         conn.flags = flag::RST_RECEIVED | flag::UNTRACKED;
         conn.cookie = sk.cookie();
-        emit::full(event, sk, tcp, &conn, None);
+        emit::full(event, sk, tcp, conn, None);
     }
     0
 }
@@ -118,18 +117,17 @@ fn snap_segment(snap: &mut SockSnap, skb: *const c_void) {
     let head = field(skb, offset!(skb_head), 0u64) as *const c_void;
     let network = field(skb, offset!(skb_network_header), 0u16) as usize;
     let transport = field(skb, offset!(skb_transport_header), 0u16) as usize;
-    let ports: [u16; 2] = probe_at(head, transport).unwrap_or([0; 2]);
-    snap.dport = u16::from_be(ports[0]);
-    snap.sport = u16::from_be(ports[1]);
+    snap.dport = u16::from_be(probe_at(head, transport).unwrap_or(0));
+    snap.sport = u16::from_be(probe_at(head, transport + 2).unwrap_or(0));
     let version = probe_at::<u8>(head, network).unwrap_or(0) >> 4;
     if version == 4 {
-        let [saddr, daddr]: [u32; 2] = probe_at(head, network + 12).unwrap_or([0; 2]);
         snap.family = AF_INET;
-        snap.daddr = v4_mapped(saddr);
-        snap.saddr = v4_mapped(daddr);
+        v4_mapped(&mut snap.daddr, probe_at(head, network + 12).unwrap_or(0));
+        v4_mapped(&mut snap.saddr, probe_at(head, network + 16).unwrap_or(0));
     } else if version == 6 {
         snap.family = AF_INET6;
-        snap.daddr = probe(head.wrapping_byte_add(network + 8), 0).unwrap_or([0; 16]);
-        snap.saddr = probe(head.wrapping_byte_add(network + 24), 0).unwrap_or([0; 16]);
+        let header = head.wrapping_byte_add(network);
+        probe_into::<2>((&raw mut snap.daddr).cast(), header, 8);
+        probe_into::<2>((&raw mut snap.saddr).cast(), header, 24);
     }
 }

@@ -7,11 +7,11 @@
 //! hooks are attached and never overwrites what they have seen. Written as a plain function because
 //! aya-ebpf-macros 0.2 has no `iter` attribute.
 
-use core::ffi::c_void;
+use core::{ffi::c_void, mem::MaybeUninit};
 
 use aya_ebpf::bindings::BPF_NOEXIST;
 use tracer_common::{
-    conn::{Conn, ListenerKey, attribution, flag},
+    conn::{ListenerKey, attribution, flag},
     proto::{AF_INET, AF_INET6, IPPROTO_MPTCP, IPPROTO_TCP},
     state,
     task::Task,
@@ -21,7 +21,7 @@ use crate::{
     conns,
     globals::offset,
     maps::MPTCP_OWNERS,
-    read::{probe, probe_at},
+    read::{copy, probe, probe_at},
     task,
 };
 
@@ -84,12 +84,13 @@ fn found(sk: *const c_void, owner: Task) -> Option<()> {
         state::CLOSING | state::LAST_ACK => flag::LOCAL_FIN | flag::PEER_FIN,
         _ => 0,
     };
-    let mut conn = Conn::ZERO;
+    let mut place = MaybeUninit::uninit();
+    let conn = conns::empty(&mut place);
     conn.birth_ns = conns::now();
     conn.cookie = probe(sk, offset!(skc_cookie))?;
     conn.flags = flag::PREEXISTING | ends;
-    conn.owner = owner;
+    copy(&raw mut conn.owner, &raw const owner);
     conn.attribution = attribution::SCAN;
-    conns::store(sk as u64, &conn, BPF_NOEXIST as u64);
+    conns::store(sk as u64, conn, BPF_NOEXIST as u64);
     Some(())
 }

@@ -27,7 +27,8 @@ use crate::{
     conns,
     emit::{self, Event},
     globals::offset,
-    maps::{MPTCP_OWNERS, count},
+    maps::{MPTCP_OWNERS, count, scratch},
+    read::copy,
     sock::{Sock, Tcp},
     task,
 };
@@ -162,10 +163,13 @@ fn set_closer(conn: &mut Conn, tcp: Tcp, current: Task) {
     if tcp.is_mptcp() && current.tgid != conn.owner.tgid {
         return;
     }
-    conn.closer = current;
+    copy(&raw mut conn.closer, &raw const current);
     if conn.owner.tgid == current.tgid {
         // It may have called exec or renamed itself since.
-        conn.owner.comm = current.comm;
+        copy(
+            (&raw mut conn.owner.comm).cast::<[u64; 2]>(),
+            (&raw const current.comm).cast(),
+        );
     }
 }
 
@@ -184,11 +188,12 @@ fn close(sk: Sock, oldstate: u8) {
         }
         report(sk, tcp, conn, oldstate);
         conns::stop_waiting(conn);
-    } else if oldstate != state::SYN_RECV && oldstate != state::CLOSE {
-        let mut conn = Conn::ZERO;
+    } else if oldstate != state::SYN_RECV
+        && let Some(conn) = conns::stand_in(scratch::SET_STATE)
+    {
         conn.flags = flag::UNTRACKED;
         conn.cookie = sk.cookie();
-        report(sk, tcp, &mut conn, oldstate);
+        report(sk, tcp, conn, oldstate);
     }
 }
 
