@@ -65,19 +65,18 @@ fn current() -> Option<Choice> {
 }
 
 fn choose() -> Result<Choice> {
-    let nightly = match nightly::find()? {
+    match nightly::find() {
         Ok(choice) => return Ok(choice),
-        Err(lack) => lack,
-    };
-    say(format!("rustup's nightly cannot be used: {nightly}"));
-    match debian::can_set_up() {
-        Ok(()) => return debian::set_up(),
-        Err(lack) => say(format!("Debian's packages cannot be used: {lack}")),
+        Err(lack) => say(format!("rustup's nightly cannot be used: {lack:#}")),
+    }
+    match debian::set_up() {
+        Ok(choice) => return Ok(choice),
+        Err(lack) => say(format!("Debian's packages cannot be used: {lack:#}")),
     }
     bail!(
-        "no eBPF toolchain, and none can be set up here. Install one of these and run this again:\n  \
+        "no eBPF toolchain, and none can be set up here. Do one of these and run this again:\n  \
          anywhere: rustup toolchain install nightly --component rust-src && cargo install bpf-linker\n  \
-         Debian 12 or later: run this once as root, it installs Debian's packages"
+         on Debian 12: run this once as root, and it installs Debian's packages"
     );
 }
 

@@ -2,7 +2,7 @@
 
 use std::{path::PathBuf, process::Command};
 
-use anyhow::Result;
+use anyhow::{Context as _, Result, ensure};
 
 use super::{
     choice::{Choice, core_source},
@@ -10,38 +10,34 @@ use super::{
 };
 use crate::command;
 
-/// The choice, or what is lacking.
-pub fn find() -> Result<Result<Choice, String>> {
-    if command::find("rustup").is_none() {
-        return Ok(Err("there is no rustup on the PATH".into()));
-    }
+pub fn find() -> Result<Choice> {
+    ensure!(
+        command::find("rustup").is_some(),
+        "there is no rustup on the PATH"
+    );
     // Asked first, because `rustup run` may begin to download a toolchain that is not there.
     let installed = command::read(Command::new("rustup").args(["toolchain", "list"]))?;
-    if !installed.lines().any(|line| line.starts_with("nightly-")) {
-        return Ok(Err("it is not installed".into()));
-    }
+    ensure!(
+        installed.lines().any(|line| line.starts_with("nightly-")),
+        "it is not installed"
+    );
     let sysroot = command::read(
         Command::new("rustup").args(["run", "nightly", "rustc", "--print", "sysroot"]),
     )?;
     let sysroot = PathBuf::from(sysroot.trim());
-    if !core_source(&sysroot).exists() {
-        return Ok(Err("its component rust-src is not installed".into()));
-    }
-    let Some(linker) = command::find("bpf-linker") else {
-        return Ok(Err("there is no bpf-linker on the PATH".into()));
-    };
+    ensure!(
+        core_source(&sysroot).exists(),
+        "its component rust-src is not installed"
+    );
+    let linker = command::find("bpf-linker").context("there is no bpf-linker on the PATH")?;
     let rustc = sysroot.join("bin/rustc");
-    if let Err(error) = probe::link("nightly", &rustc, &linker) {
-        return Ok(Err(format!(
-            "it and {} do not agree: {error:#}",
-            linker.display()
-        )));
-    }
-    Ok(Ok(Choice {
+    probe::link("nightly", &rustc, &linker)
+        .with_context(|| format!("it does not work with {}", linker.display()))?;
+    Ok(Choice {
         toolchain: "nightly".into(),
         stamp: stamp(&rustc, &linker),
         sysroot,
         linker,
         bootstrap: false,
-    }))
+    })
 }
