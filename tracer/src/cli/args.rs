@@ -36,38 +36,45 @@ pub struct Cli {
     pub live: Live,
 }
 
-/// What the long help and the man page end with.
+/// What the long help and the man page end with: sections, each a line with a colon and what is
+/// indented below it, within the width of a man page.
 pub const MORE: &str = "\
 Examples:
-  tracer                            every end, as it happens
-  tracer --abnormal                 only what was not a clean close
-  tracer --port 8080 --port 9000    connections from or to either port
+  tracer                           every end, as it happens
+  tracer --abnormal                only what was not a clean close
+  tracer --port 80 --port 443      connections with one of these ports
   tracer --comm nginx --reason fin_peer_rst,rst_peer
-                                    broken pipes and resets of nginx
+                                   broken pipes and resets of nginx
   tracer --peer 10.0.0.0/8 --for 5m -o json > ends.ndjson
-  tracer --count 1 --port 8080 -o json | jq .story
-  tracer explain fin_peer_rst       what that means and what to check
+  tracer --port 80 -o json | jq -r 'select(.story) | .story'
+  tracer explain fin_peer_rst      what that means and what to check
 
 Values:
   DURATION  a number and a unit: 1500ms, 30s, 2m, 1h30m
-  SIZE      bytes, or with K, M, G in steps of 1024: 65536, 64K, 16M
-  LIST      separated by commas; the option can also be repeated
-  In events and text, ages and clocks are milliseconds (_ms) or as written, sizes are bytes.
+  SIZE      bytes, or with K, M, G in steps of 1024: 65536, 512K, 16M
+  LIST      one or more, separated by commas; the option can be repeated
+  CIDR      a LIST of addresses and networks: 10.2.0.7,2001:db8::/32
 
-Filters:
-  The values of one option are alternatives; different options have to hold together. They decide
-  what is written, not what is known: a record names its culprit also when that one's own record
-  is filtered out.
+Units:
+  Keys of json events name theirs: _ms, _us, _s, _bytes. Text shows ages as
+  812ms, 2.0s, 1m05s or 2h11m, sizes in bytes or in K, M, G of 1024 bytes
+  (exact with -w), and times in UTC.
 
-Configuration:
-  Every option can also be set in the file given by --config (`tracer gen config` prints a complete
-  one) and as an environment variable: --ring-size is ring_size in the file and TRACER_RING_SIZE in
+Choosing:
+  The values of one filter are alternatives; different filters have to hold
+  together. They decide what is written, not what is known: a record names its
+  culprit also when the culprit's own record is left out.
+
+Settings:
+  Every option can also be set in the file that --config or TRACER_CONFIG
+  names (`tracer gen config` prints a complete one), and as a variable of the
+  environment: --ring-size is ring_size in the file and TRACER_RING_SIZE in
   the environment. An option wins over the environment, that over the file.
 
 Exit status:
-  0  after --for, --count, SIGINT or SIGTERM, or when the reader of stdout went away
-  1  a failure while running, or a missing privilege (root, or CAP_BPF, CAP_PERFMON and
-     CAP_SYS_RESOURCE)
+  0  after --for, --count, SIGINT or SIGTERM, or when the reader of stdout
+     went away
+  1  a failure while running, or a missing privilege; the message names it
   2  wrong usage or configuration; nothing was attached";
 
 /// Options of the live command. Names of fields are the keys of the configuration file.
@@ -77,7 +84,7 @@ pub struct Live {
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, help_heading = "Configuration")]
     pub config: Option<PathBuf>,
 
-    /// How to write events
+    /// How to write events [default: auto]
     ///
     /// `json`: one object a line (`tracer schema` describes it). `text`: for people. `auto`: text on
     /// a terminal, json otherwise.
@@ -94,7 +101,7 @@ pub struct Live {
     #[arg(short, long, help_heading = "Output")]
     pub wide: bool,
 
-    /// Which ends get a story and a timeline: all, or all but clean ones
+    /// Which ends get a story and a timeline: all, or all but clean ones [default: abnormal]
     #[arg(long, value_name = "WHICH", value_parser = Words(&["abnormal", "all"]), help_heading = "Output")]
     pub stories: Option<String>,
 
@@ -121,7 +128,7 @@ pub struct Live {
     #[arg(long, value_name = "LIST", value_parser = Words(EVENTS), help_heading = "Filters")]
     pub events: Vec<String>,
 
-    /// Connections that this process owned
+    /// Connections that this process owned, by its id outside of any container
     #[arg(long, value_name = "LIST", help_heading = "Filters")]
     pub pid: Vec<String>,
 
@@ -155,7 +162,7 @@ pub struct Live {
     #[arg(long, value_name = "LIST", value_parser = Names(reasons), hide_possible_values = true, help_heading = "Filters")]
     pub reason: Vec<String>,
 
-    /// Attach by this family of hooks
+    /// Attach by this family of hooks [default: auto]
     #[arg(long, value_name = "FAMILY", value_parser = Words(&["auto", "tp_btf"]), help_heading = "Kernel")]
     pub hooks: Option<String>,
 
@@ -181,7 +188,7 @@ pub struct Log {
     #[arg(short, long, action = clap::ArgAction::Count, help_heading = "Diagnostics")]
     pub verbose: u8,
 
-    /// How to write that
+    /// How to write that [default: text]
     #[arg(long, value_name = "FORMAT", value_parser = Words(&["text", "json"]), help_heading = "Diagnostics")]
     pub log_format: Option<String>,
 }

@@ -1,27 +1,75 @@
 //! Texts made from the definition of the command line: `tracer gen`, `tracer schema`.
 
-use clap::CommandFactory;
+use std::fmt::Write;
 
-use super::args::{Cli, Generate};
+use clap::CommandFactory;
+use clap_mangen::Man;
+
+use super::args::{Cli, Generate, MORE};
 use crate::event::schema;
 
 /// Every setting, commented out, with its default or an example.
 const CONFIG: &str = include_str!("config.toml");
 
 pub fn text(what: Generate) -> String {
-    let mut out = Vec::new();
     match what {
-        Generate::Config => return CONFIG.to_owned(),
+        Generate::Man => man(),
+        Generate::Config => CONFIG.to_owned(),
         Generate::Completions { shell } => {
+            let mut out = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "tracer", &mut out);
-        }
-        Generate::Man => {
-            let man = clap_mangen::Man::new(Cli::command().term_width(0)).section("8");
-            // Writing to a Vec cannot fail.
-            drop(man.render(&mut out));
+            String::from_utf8_lossy(&out).into_owned()
         }
     }
+}
+
+/// The man page. clap_mangen makes the parts that are options; it would fill the lines of the
+/// others and refer to a page for each command.
+fn man() -> String {
+    let command = Cli::command();
+    let mut page = options(Man::new(command.clone()).section("8"));
+    page.push_str(".SH COMMANDS\n");
+    for sub in command.get_subcommands() {
+        let about = sub.get_about().map(ToString::to_string).unwrap_or_default();
+        let name = sub.get_name();
+        // Writing to a String cannot fail.
+        let _ = write!(page, ".TP\n\\fBtracer {name}\\fR\n{}\n", roff(&about));
+    }
+    for line in MORE.lines() {
+        match line.strip_suffix(':').filter(|_| !line.starts_with(' ')) {
+            Some(title) => {
+                let _ = write!(page, ".SH {}\n.nf\n", title.to_uppercase());
+            }
+            None if line.is_empty() => page.push_str(".fi\n"),
+            None => {
+                let _ = writeln!(page, "{}", roff(line.strip_prefix("  ").unwrap_or(line)));
+            }
+        }
+    }
+    page.push_str(".fi\n");
+    page
+}
+
+fn options(man: Man) -> String {
+    let mut out = Vec::new();
+    // Writing to a Vec cannot fail.
+    let _ = man
+        .render_title(&mut out)
+        .and_then(|()| man.render_name_section(&mut out))
+        .and_then(|()| man.render_synopsis_section(&mut out))
+        .and_then(|()| man.render_description_section(&mut out))
+        .and_then(|()| man.render_options_section(&mut out));
     String::from_utf8_lossy(&out).into_owned()
+}
+
+/// A line as roff takes it literally.
+fn roff(line: &str) -> String {
+    let line = line.replace('\\', r"\e").replace('-', r"\-");
+    if line.starts_with(['.', '\'']) {
+        format!(r"\&{line}")
+    } else {
+        line
+    }
 }
 
 /// The JSON Schema of the events.

@@ -68,6 +68,11 @@ fn not_parsed(error: &clap::Error) -> Result<Command, Usage> {
     let text = error.render().to_string();
     match error.kind() {
         ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => Ok(Command::Print(text)),
+        // clap shows the help of a command that lacks its own command.
+        ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => Err(Usage(format!(
+            "a command is missing\n\n{}",
+            text.trim_end()
+        ))),
         _ => {
             let text = text.strip_prefix("error: ").unwrap_or(&text);
             Err(Usage(text.trim_end().to_owned()))
