@@ -1,6 +1,37 @@
 //! Settings injected into the kernel side before load. Read-only there, so that the verifier
 //! removes the branches that a setting turns off.
 
+/// Alternatives of one filter that the kernel side takes; with more, user space filters alone.
+pub const ALTERNATIVES: usize = 8;
+
+/// A list of alternatives; empty: everything passes.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct AnyOf {
+    pub count: u32,
+    pub values: [u32; ALTERNATIVES],
+}
+
+impl AnyOf {
+    pub const EVERYTHING: AnyOf = AnyOf {
+        count: 0,
+        values: [0; ALTERNATIVES],
+    };
+
+    /// Everything passes when there are more alternatives than fit.
+    pub fn new(alternatives: impl ExactSizeIterator<Item = u32>) -> Self {
+        let mut list = AnyOf::EVERYTHING;
+        if alternatives.len() > ALTERNATIVES {
+            return list;
+        }
+        for (slot, value) in list.values.iter_mut().zip(alternatives) {
+            *slot = value;
+            list.count += 1;
+        }
+        list
+    }
+}
+
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct Config {
@@ -8,15 +39,23 @@ pub struct Config {
     pub repair_mask: u32,
     /// 1: tcp_send_reset has a reason as third argument (6.10).
     pub has_rst_reason: u32,
+    /// Filters on what is told. What is known does not depend on them.
+    pub pids: AnyOf,
+    /// Of either end.
+    pub ports: AnyOf,
+    pub local_ports: AnyOf,
 }
 
 impl Config {
     pub const DEFAULT: Config = Config {
         repair_mask: 0,
         has_rst_reason: 0,
+        pids: AnyOf::EVERYTHING,
+        ports: AnyOf::EVERYTHING,
+        local_ports: AnyOf::EVERYTHING,
     };
 }
 
 #[cfg(feature = "user")]
-// SAFETY: repr(C), two u32, no padding.
+// SAFETY: repr(C), u32 only, no padding.
 unsafe impl aya::Pod for Config {}

@@ -11,6 +11,8 @@ use tracer_common::{
 
 use crate::{
     conns::now,
+    filter,
+    globals::offset,
     maps::{EVENTS, count},
     read::copy,
     sock::{Sock, Tcp},
@@ -25,16 +27,16 @@ pub struct Event {
     pub lost: u32,
 }
 
-/// Reserves a record and zeroes it; `fill` writes the body.
+/// Reserves a record and zeroes it; `fill` writes the body and says whether it is wanted.
 #[inline(always)]
-pub fn record(event: Event, sk: u64, cookie: u64, fill: impl FnOnce(&mut Record)) -> bool {
+fn record(event: Event, sk: u64, cookie: u64, fill: impl FnOnce(&mut Record) -> bool) {
     let Some(mut entry) = EVENTS.reserve::<Record>(0) else {
         count(event.lost);
-        return false;
+        return;
     };
     let record = entry.as_mut_ptr();
     // SAFETY: the reservation is a Record, 8-byte aligned; every field is written here or by fill.
-    unsafe {
+    let wanted = unsafe {
         ptr::write(
             &raw mut (*record).head,
             Head {
@@ -48,22 +50,34 @@ pub fn record(event: Event, sk: u64, cookie: u64, fill: impl FnOnce(&mut Record)
         copy(&raw mut (*record).sock, &raw const ZERO_SOCK);
         copy(&raw mut (*record).actor, &raw const ZERO_TASK);
         (*record).extra = event.extra;
-        fill(&mut *record);
+        fill(&mut *record)
+    };
+    if wanted {
+        entry.submit(0);
+    } else {
+        entry.discard(0);
     }
-    entry.submit(0);
-    true
 }
 
-/// A record of a full socket: its entry and its fields.
+/// A record of a full socket: its entry and its fields. `actor`: who failed in a call.
 #[inline(always)]
-pub fn full(event: Event, sk: Sock, tcp: Tcp, conn: &Conn, actor: Option<Task>) -> bool {
+pub fn full(event: Event, sk: Sock, tcp: Tcp, conn: &Conn, actor: Option<Task>) {
+    let owner = match &actor {
+        Some(actor) => actor.tgid,
+        None => conn.owner.tgid,
+    };
+    let sport = u16::from_be(tcp.u16(offset!(inet_sport)));
+    if !filter::wants_owner(owner) || !filter::wants_ports(sport, sk.dport()) {
+        return;
+    }
     record(event, sk.key(), conn.cookie, |record| {
         copy(&raw mut record.conn, ptr::from_ref(conn));
         sk.snap(tcp, &mut record.sock);
         if let Some(actor) = actor {
             copy(&raw mut record.actor, &raw const actor);
         }
-    })
+        true
+    });
 }
 
 /// A record of what is no full socket: an empty entry.
@@ -72,6 +86,7 @@ pub fn bare(event: Event, sk: u64, cookie: u64, fill: impl FnOnce(&mut SockSnap)
     record(event, sk, cookie, |record| {
         copy(&raw mut record.conn, &raw const ZERO_CONN);
         fill(&mut record.sock);
+        filter::wants_ports(record.sock.sport, record.sock.dport)
     });
 }
 

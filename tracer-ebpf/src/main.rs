@@ -5,6 +5,7 @@
 
 mod conns;
 mod emit;
+mod filter;
 mod globals;
 mod hooks;
 mod maps;

@@ -104,6 +104,11 @@ impl Sock {
         field(self.0, offset!(skc_num), 0)
     }
 
+    #[inline(always)]
+    pub fn dport(self) -> u16 {
+        u16::from_be(field(self.0, offset!(skc_dport), 0))
+    }
+
     /// `None` for anything that is not a full TCP socket.
     #[inline(always)]
     pub fn tcp(self) -> Option<Tcp> {
@@ -117,7 +122,7 @@ impl Sock {
     pub fn snap_common(self, snap: &mut SockSnap) {
         snap.family = self.family();
         snap.state = self.state();
-        snap.dport = u16::from_be(field(self.0, offset!(skc_dport), 0));
+        snap.dport = self.dport();
         snap.sport = self.num();
         snap.netns = field(self.net(), offset!(net_inum), 0);
         if snap.family == AF_INET {

@@ -24,7 +24,7 @@ pub struct Totals {
     pub written: Counts,
     /// Of these, `tcp_*`.
     pub written_tcp: u64,
-    /// Ends by reason, written or not.
+    /// Ends written, by reason.
     pub reasons: Counts,
     /// Events lost since the last `lost` line because the output was too slow.
     pub output_lost: Counts,
@@ -116,9 +116,6 @@ impl Pipeline {
     }
 
     fn tell(&mut self, event: Event, has_room: &impl Fn(usize) -> bool) {
-        if let Body::End { end, .. } = &event.body {
-            self.totals.reasons.add(end.reason.as_str(), 1);
-        }
         let own = event
             .ids()
             .is_some_and(|ids| ids.pid == Some(self.self_pid));
@@ -140,6 +137,9 @@ impl Pipeline {
         self.totals.written.add(kind.as_str(), 1);
         if event.ids().is_some() {
             self.totals.written_tcp += 1;
+        }
+        if let Body::End { end, .. } = &event.body {
+            self.totals.reasons.add(end.reason.as_str(), 1);
         }
         self.format.write(&event, &mut self.lines);
     }

@@ -58,7 +58,8 @@ pub fn run(settings: Settings) -> Result<()> {
         format!("cannot read {VMLINUX}; tracing needs a kernel with CONFIG_DEBUG_INFO_BTF")
     })?;
     let btf = Btf::parse(&bytes).with_context(|| format!("cannot understand {VMLINUX}"))?;
-    let layout = Layout::resolve(&btf)?;
+    let mut layout = Layout::resolve(&btf)?;
+    layout.filter(&settings.filter);
     let facts = Facts::read()?;
     drop(bytes);
 
@@ -275,6 +276,7 @@ impl Tracing {
 
     fn housekeep(&mut self) {
         self.pipeline.assembler.wall_offset_ns = wall_offset_ns();
+        self.attached.flush_log();
         self.tell_losses();
         self.expire(0);
     }

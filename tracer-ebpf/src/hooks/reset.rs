@@ -37,6 +37,8 @@ pub fn send_reset(ctx: BtfTracePointContext) -> i32 {
     let skb: *const c_void = ctx.arg(1);
     let reason: u32 = if has_rst_reason() { ctx.arg(2) } else { 0 };
     let answers = !skb.is_null();
+    #[cfg(feature = "log")]
+    aya_log_ebpf::debug!(&ctx, "RST sent, reason {}", reason);
     let event = Event {
         kind: kind::RST_SENT,
         code: reason,
@@ -89,6 +91,8 @@ fn from_full(sk: Sock, event: Event, answers: bool) {
 pub fn receive_reset(ctx: BtfTracePointContext) -> i32 {
     let sk: *const c_void = ctx.arg(0);
     let sk = Sock::new(sk);
+    #[cfg(feature = "log")]
+    aya_log_ebpf::debug!(&ctx, "cookie {}: RST received", sk.stored_cookie());
     let Some(tcp) = sk.tcp() else { return 0 };
     let event = Event {
         kind: kind::RST_RECEIVED,

@@ -44,6 +44,8 @@ pub fn set_state(ctx: BtfTracePointContext) -> i32 {
     let newstate: i32 = ctx.arg(2);
     let sk = Sock::new(sk);
     let (oldstate, newstate) = (oldstate as u8, newstate as u8);
+    #[cfg(feature = "log")]
+    aya_log_ebpf::debug!(&ctx, "cookie {}: {} -> {}", sk.stored_cookie(), oldstate, newstate);
     if newstate == state::FIN_WAIT2 || oldstate == newstate {
         return 0;
     }

@@ -54,9 +54,13 @@ keys! {
         community_id: Option<CommunityId>,
         /// `ipv4` or `ipv6`; a v4-mapped v6 address counts as `ipv4`.
         family: Family,
+        /// Address of this end, as this socket sees it; v4-mapped ones as IPv4.
         local_addr: Addr,
+        /// Port of this end.
         local_port: u16,
+        /// Address of the other end, as this socket sees it: behind NAT or a proxy, theirs.
         peer_addr: Addr,
+        /// Port of the other end.
         peer_port: u16,
         /// `client`: this end sent the SYN.
         role: Role,
@@ -74,6 +78,7 @@ keys! {
         attribution: Attribution,
         /// Process whose call ended the local end: close, shutdown, exit, or `ss -K`. `null` if no process did.
         closer_pid: Option<u32>,
+        /// Name of that process.
         closer_comm: Option<Comm>,
         /// Inode number of the network namespace (`ls -L /proc/PID/ns/net`).
         netns: Option<u32>,
@@ -89,9 +94,11 @@ keys! {
         unit: Option<Label>,
         /// Process at the other end, when that is on this node.
         peer_pid: Option<u32>,
+        /// Name of that process.
         peer_comm: Option<Comm>,
         /// `conn` of the other end, when that is on this node.
         peer_conn: Option<ConnId>,
+        /// Container of the other end, when that is on this node.
         peer_container_id: Option<Label>,
     }
 }
@@ -181,6 +188,7 @@ keys! {
 keys! {
     /// What `tcp_reset` adds.
     pub struct Reset {
+        /// Whether this end sent or received the RST.
         direction: Direction,
         /// The kernel's reason for a RST that was sent (6.10 and later).
         rst_reason: Option<Label>,
@@ -194,14 +202,21 @@ keys! {
 keys! {
     /// What `tcp_io_error` adds. The later keys name the culprit once the connection has ended.
     pub struct IoError {
+        /// The call that failed.
         op: Op,
+        /// The error that it returned.
         errno: Errno,
         /// A SIGPIPE came with it, even if it was ignored.
         sigpipe: bool,
+        /// What ended the connection; `null` while it has not ended.
         reason: Option<Reason>,
+        /// Who ended it first.
         closed_by: Option<ClosedBy>,
+        /// What ended it first.
         how: Option<How>,
+        /// From ESTABLISHED to that first end.
         end_age_ms: Option<u64>,
+        /// What happened, in words.
         story: Option<Label>,
     }
 }
@@ -263,14 +278,17 @@ keys! {
         duration_ms: u64,
         /// Lines written, by kind.
         written: Counts,
-        /// Ends by reason, whether or not they were written.
+        /// Ends that were written, by reason.
         reasons: Counts,
         /// Events lost.
         lost: u64,
         /// The same by kind.
         lost_kinds: Counts,
+        /// Ends whose TCP_CLOSE was missed and made good when the socket was destroyed.
         recovered: u64,
+        /// Runs that the kernel skipped because the program was running on that CPU already.
         missed_runs: u64,
+        /// Passive sockets that never left SYN_RECV.
         syn_recv_ended: u64,
     }
 }

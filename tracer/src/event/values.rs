@@ -141,24 +141,33 @@ names! {
         Peer = "peer",
         /// This node's kernel gave up.
         Kernel = "kernel",
+        /// Not seen.
         Unknown = "unknown",
     }
 }
 
 names! {
     pub enum How {
+        /// A FIN: an orderly close.
         Fin = "fin",
+        /// A RST: an abort.
         Rst = "rst",
+        /// A timer of this kernel.
         Timeout = "timeout",
+        /// An ICMP error.
         Icmp = "icmp",
+        /// Nothing was sent or received for it.
         None = "none",
     }
 }
 
 names! {
     pub enum Role {
+        /// This end sent the SYN.
         Client = "client",
+        /// The peer sent the SYN.
         Server = "server",
+        /// The connection was open before tracing began.
         Unknown = "unknown",
     }
 }
@@ -184,15 +193,20 @@ names! {
 
 names! {
     pub enum Family {
+        /// IPv4, also as v4-mapped IPv6.
         Ipv4 = "ipv4",
+        /// IPv6.
         Ipv6 = "ipv6",
     }
 }
 
 names! {
     pub enum LastData {
+        /// Received: it was this end's turn.
         Rx = "rx",
+        /// Sent: it was the peer's turn.
         Tx = "tx",
+        /// There was no payload, or its time is not known.
         None = "none",
     }
 }
@@ -226,23 +240,31 @@ names! {
 
 names! {
     pub enum Direction {
+        /// This end sent it.
         Sent = "sent",
+        /// The peer sent it.
         Received = "received",
     }
 }
 
 names! {
     pub enum Op {
+        /// write, send, sendmsg, sendfile and the like.
         Send = "send",
+        /// read, recv, recvmsg and the like.
         Recv = "recv",
     }
 }
 
 names! {
     pub enum Where {
+        /// The kernel's ring buffer was full.
         Ring = "ring",
+        /// There was no room for a connection.
         Map = "map",
+        /// The reader of the output was too slow.
         Output = "output",
+        /// The kernel skipped a program.
         MissedRun = "missed_run",
     }
 }
@@ -265,18 +287,31 @@ names! {
 names! {
     /// What a moment of the timeline is.
     pub enum What {
+        /// The handshake was complete.
         Established = "established",
+        /// First payload received.
         FirstRx = "first_rx",
+        /// Last payload received.
         LastRx = "last_rx",
+        /// Last payload sent.
         LastTx = "last_tx",
+        /// The peer's FIN came.
         PeerFin = "peer_fin",
+        /// Our FIN was sent.
         LocalFin = "local_fin",
+        /// First write after the peer's FIN.
         WriteAfterFin = "write_after_fin",
+        /// We sent a RST.
         RstSent = "rst_sent",
+        /// The peer's RST came.
         RstReceived = "rst_received",
+        /// A send failed.
         WriteError = "write_error",
+        /// A receive failed.
         ReadError = "read_error",
+        /// The peer fell silent.
         Stall = "stall",
+        /// TCP_CLOSE.
         Closed = "closed",
     }
 }

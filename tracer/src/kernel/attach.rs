@@ -121,6 +121,8 @@ pub struct Attached {
     pub conns: HashMap<MapData, u64, Conn>,
     /// Keeps programs and links.
     ebpf: Ebpf,
+    #[cfg(feature = "kernel-log")]
+    log: aya_log::EbpfLogger<&'static dyn log::Log>,
 }
 
 impl Attached {
@@ -130,6 +132,12 @@ impl Attached {
             .iter()
             .filter(|hook| hook.error.is_none())
             .count()
+    }
+
+    /// Passes on what the kernel side has logged (feature `kernel-log`).
+    pub fn flush_log(&mut self) {
+        #[cfg(feature = "kernel-log")]
+        self.log.flush();
     }
 
     /// Waits for the ring buffer to have something; the ring itself is read through `ring`.
@@ -167,6 +175,8 @@ pub fn attach(layout: &Layout, sizes: Sizes) -> Result<Attached> {
         .load(OBJECT)
         .context("cannot create the maps of the kernel side")?;
 
+    #[cfg(feature = "kernel-log")]
+    let log = aya_log::EbpfLogger::init(&mut ebpf).context("cannot read the kernel side's log")?;
     let hooks = HOOKS
         .iter()
         .map(|hook| status(hook, attach_hook(&mut ebpf, hook, &btf)))
@@ -179,6 +189,8 @@ pub fn attach(layout: &Layout, sizes: Sizes) -> Result<Attached> {
         counters: take(&mut ebpf, "COUNTERS")?,
         conns: take(&mut ebpf, "CONNS")?,
         ebpf,
+        #[cfg(feature = "kernel-log")]
+        log,
     })
 }
 

@@ -1,10 +1,13 @@
 //! The running kernel's layout: field offsets, names of enums, numbers of arguments.
 
 use anyhow::{Context, Result, ensure};
-use tracer_common::{config::Config, offsets::Offsets};
+use tracer_common::{
+    config::{AnyOf, Config},
+    offsets::Offsets,
+};
 
 use super::btf::Btf;
-use crate::event::names::RstReasons;
+use crate::{core::filter::Filter, event::names::RstReasons};
 
 /// Where the kernel shows its own types.
 pub const VMLINUX: &str = "/sys/kernel/btf/vmlinux";
@@ -44,6 +47,7 @@ impl Layout {
         let config = Config {
             repair_mask: u32::from(repair.byte_mask()),
             has_rst_reason: u32::from(btf.tracepoint_args("tcp_send_reset") == Some(3)),
+            ..Config::DEFAULT
         };
         let rst_reasons = btf
             .enum_values("sk_rst_reason")
@@ -54,5 +58,13 @@ impl Layout {
             config,
             rst_reasons,
         })
+    }
+
+    /// Applies in the kernel what it can of the filter; the pipeline applies all of it.
+    pub fn filter(&mut self, filter: &Filter) {
+        let ports = |ports: &[u16]| AnyOf::new(ports.iter().map(|port| u32::from(*port)));
+        self.config.pids = AnyOf::new(filter.pids.iter().copied());
+        self.config.ports = ports(&filter.ports);
+        self.config.local_ports = ports(&filter.local_ports);
     }
 }
