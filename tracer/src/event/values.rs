@@ -202,9 +202,9 @@ names! {
 
 names! {
     pub enum LastData {
-        /// Received: it was this end's turn.
+        /// Received by this end.
         Rx = "rx",
-        /// Sent: it was the peer's turn.
+        /// Sent by this end.
         Tx = "tx",
         /// There was no payload, or its time is not known.
         None = "none",
