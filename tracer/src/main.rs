@@ -4,7 +4,7 @@ use std::{io::Write, process::ExitCode};
 
 use tracer::{
     cli::{self, Command, Log, LogFormat, Usage},
-    run,
+    demo, run,
 };
 
 fn main() -> ExitCode {
@@ -27,8 +27,9 @@ fn main() -> ExitCode {
         }
         Command::Demo(log) => {
             log_to_stderr(&log);
-            tracer::demo::demo()
+            demo::demo()
         }
+        Command::DemoPart(part, port) => demo::part(part, port),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

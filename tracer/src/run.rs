@@ -166,7 +166,7 @@ impl Tracing {
         }
         let mut assembler = Assembler::new(run);
         assembler.wall_offset_ns = wall_offset_ns();
-        let format = Format::Json;
+        let format = Format::choose(&settings);
         let mut pipeline = Pipeline::new(
             Joiner::new(layout.rst_reasons),
             assembler,

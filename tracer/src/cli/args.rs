@@ -193,15 +193,28 @@ pub struct Log {
     pub log_format: Option<String>,
 }
 
+/// Who a process of the demo is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Part {
+    Client,
+    Server,
+}
+
 #[derive(Debug, Subcommand)]
 pub enum Sub {
     /// Break a pipe on loopback and explain its records: start here
     ///
-    /// A client and a server on loopback: the server closes, the client goes on writing. tracer
-    /// shows the records of both ends and says what they mean. Needs the same privilege as tracing.
+    /// A client and a server on loopback: the client hangs up before the answer is there, and the
+    /// server writes it all the same. tracer shows the records of both ends and says what they
+    /// mean. Needs the same privilege as tracing.
     Demo {
         #[command(flatten)]
         log: Log,
+        /// The demo starts itself again as the client and as the server
+        #[arg(long, hide = true, value_enum, requires = "port")]
+        part: Option<Part>,
+        #[arg(long, hide = true)]
+        port: Option<u16>,
     },
     /// Say what a reason or a pattern means, how it comes about and what to check next
     Explain {

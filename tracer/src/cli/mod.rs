@@ -13,6 +13,7 @@ use std::ffi::OsString;
 
 use clap::{Parser, error::ErrorKind};
 
+pub use args::Part;
 use args::{Cli, Sub};
 pub use settings::{Log, LogFormat, Output, Settings, Stories};
 
@@ -23,6 +24,8 @@ pub enum Command {
     Live(Box<Settings>),
     /// Break a pipe and explain it.
     Demo(Log),
+    /// Be one of the two ends of the demo's connection.
+    DemoPart(Part, u16),
     /// Write this text to standard output: help, version, schema, an explanation, a generated file.
     Print(String),
 }
@@ -56,7 +59,10 @@ pub fn parse(
     };
     Ok(match cli.command {
         None => Command::Live(Box::new(settings::live(cli.live, env)?)),
-        Some(Sub::Demo { log }) => Command::Demo(settings::demo(log, env)?),
+        Some(Sub::Demo { log, part, port }) => match part.zip(port) {
+            Some((part, port)) => Command::DemoPart(part, port),
+            None => Command::Demo(settings::demo(log, env)?),
+        },
         Some(Sub::Explain { name }) => Command::Print(explain::page(&name)?),
         Some(Sub::Schema) => Command::Print(generate::schema()),
         Some(Sub::Generate { what }) => Command::Print(generate::text(what)),

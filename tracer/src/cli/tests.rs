@@ -245,10 +245,6 @@ fn a_wrong_value_is_told_with_its_place_and_the_accepted_form() {
             &["--count=-1"],
             r#"--count "-1": expected a number of events, 1 or more"#,
         ),
-        (
-            &["--output-file", ""],
-            r#"--output-file "": expected the name of a file"#,
-        ),
     ] {
         assert_eq!(wrong(args, &[]), message);
     }
@@ -275,6 +271,11 @@ fn a_fault_of_the_file_is_told_by_file_line_and_key() {
             "value",
             "\nport = [80,\n 'x']\n",
             r#":2: port "x": expected ports, 1 to 65535"#,
+        ),
+        (
+            "empty",
+            "output_file = ''\n",
+            r#":1: output_file "": expected the name of a file"#,
         ),
         (
             "many",

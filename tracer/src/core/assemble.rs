@@ -195,10 +195,11 @@ impl Assembler {
         };
         let began = (began_ns != 0 && !conn.has(flag::PREEXISTING)).then_some(began_ns);
         let ms = |from: u64, to: u64| to.saturating_sub(from) / 1_000_000;
+        let end_age_ms = began.zip(first_end_ns).map(|(from, to)| ms(from, to));
         Facts {
             verdict,
             connect_failed,
-            end_age_ms: began.zip(first_end_ns).map(|(from, to)| ms(from, to)),
+            end_age_ms,
             age_ms: began
                 .filter(|_| !connect_failed)
                 .map(|from| ms(from, close_ns)),
@@ -209,7 +210,7 @@ impl Assembler {
             idle: if connect_failed {
                 Idle::default()
             } else {
-                numbers::idle(conn, sock, self.run.jiffy_ns)
+                numbers::idle(conn, sock, self.run.jiffy_ns).within(end_age_ms)
             },
             bytes,
         }

@@ -17,6 +17,11 @@ pub fn story(ids: &Ids, end: &End) -> String {
         text.push(' ');
         text.push_str(&second);
     }
+    for nobody in ["the peer ", "this end "] {
+        if text.starts_with(nobody) {
+            text[..1].make_ascii_uppercase();
+        }
+    }
     text
 }
 

@@ -135,6 +135,17 @@ pub struct Idle {
     pub tx_ms: Option<u64>,
 }
 
+impl Idle {
+    /// The clock goes in ticks, so it may say a little more than the connection's whole age.
+    pub fn within(self, age_ms: Option<u64>) -> Self {
+        let limit = |idle_ms: u64| age_ms.map_or(idle_ms, |age_ms| idle_ms.min(age_ms));
+        Idle {
+            rx_ms: self.rx_ms.map(limit),
+            tx_ms: self.tx_ms.map(limit),
+        }
+    }
+}
+
 /// How long each direction had been idle at the first end.
 pub fn idle(conn: &Conn, sock: &SockSnap, jiffy_ns: u64) -> Idle {
     let ms = |jiffies: u32| u64::from(jiffies) * jiffy_ns / 1_000_000;

@@ -3,19 +3,39 @@
 pub mod text;
 pub mod writer;
 
-use crate::event::Event;
+use std::io::IsTerminal;
+
+use crate::{cli::Settings, event::Event};
+use text::Text;
 
 /// How events are written.
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 pub enum Format {
+    /// One object a line.
     Json,
+    /// For people.
+    Text(Text),
 }
 
 impl Format {
+    /// Text on a terminal unless told otherwise; colour only there, and not with NO_COLOR.
+    pub fn choose(settings: &Settings) -> Self {
+        let terminal = std::io::stdout().is_terminal() && settings.output_file.is_none();
+        if !settings.is_text(terminal) {
+            return Format::Json;
+        }
+        let no_color = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+        Format::Text(Text {
+            wide: settings.wide,
+            colour: terminal && !no_color,
+        })
+    }
+
     /// Appends an event.
-    pub fn write(&mut self, event: &Event, out: &mut Vec<u8>) {
+    pub fn write(self, event: &Event, out: &mut Vec<u8>) {
         match self {
             Format::Json => event.write_line(out),
+            Format::Text(text) => text.write(event, out),
         }
     }
 }

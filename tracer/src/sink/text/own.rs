@@ -109,7 +109,7 @@ impl Text {
         row.left(INDENT, title, Style::Bold);
         row.finish(out);
         self.totals("Written", &stop.written, out);
-        self.totals("Ends by reason, also those not written", &stop.reasons, out);
+        self.totals("Ends written, by reason", &stop.reasons, out);
         if stop.lost > 0 {
             self.totals(
                 &format!("{} LOST", events(stop.lost)),

@@ -206,7 +206,7 @@ fn resets_errors_losses_and_the_end() {
              tcp_close 20, tcp_reset 3.
 12:23:36.123 End after 30.0s: --for is over.
              Written: tcp_close 23, start 1.
-             Ends by reason, also those not written: fin_peer 20, fin_peer_rst 3.
+             Ends written, by reason: fin_peer 20, fin_peer_rst 3.
              Nothing was lost.
              Incoming connections that were never established: 2.
 ";
