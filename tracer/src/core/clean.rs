@@ -80,7 +80,8 @@ mod tests {
 
     #[test]
     fn every_single_fault_makes_it_abnormal() {
-        let faults: [(&str, fn(&mut End)); 16] = [
+        type Fault = (&'static str, fn(&mut End));
+        let faults: [Fault; 16] = [
             ("how", |end| end.how = How::Rst),
             ("rst_reason", |end| {
                 end.rst_reason = Some(Label::from("abort_on_data"));

@@ -4,6 +4,10 @@ use tracer_common::record::{Destroyed, Head, Record, kind};
 use zerocopy::FromBytes;
 
 /// What the kernel side told.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "most are records, passed on at once: a box would be an allocation each"
+)]
 #[derive(Clone, Copy, Debug)]
 pub enum Told {
     /// [`kind::CLOSE`], a RST or a failed call.

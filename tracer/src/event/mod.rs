@@ -294,6 +294,10 @@ keys! {
 }
 
 /// One line.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "most are ends, encoded at once: a box would be an allocation each"
+)]
 #[derive(Clone, Debug, PartialEq)]
 pub enum Body {
     End { ids: Ids, end: End },
