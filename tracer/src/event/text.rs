@@ -60,11 +60,11 @@ impl Label {
         if self.0.len() <= limit {
             return;
         }
-        let mut end = limit.saturating_sub(MARK.len());
+        let mark = if limit >= MARK.len() { MARK } else { "" };
+        let mut end = limit - mark.len();
         while !self.0.is_char_boundary(end) {
             end -= 1;
         }
-        let mark = if limit >= MARK.len() { MARK } else { "" };
         self.0 = format!("{}{mark}", &self.0[..end]).into();
     }
 }
