@@ -42,11 +42,8 @@ fn main() {
     let trials = tests
         .into_iter()
         .map(|test| {
-            let reason = if arguments.list {
-                None
-            } else {
-                unmet(&test.needs)
-            };
+            let asked = !arguments.list && selected(&arguments, &test.name);
+            let reason = if asked { unmet(&test.needs) } else { None };
             if let Some(reason) = &reason {
                 println!("skipped: {}: {reason}", test.name);
             }
@@ -55,6 +52,15 @@ fn main() {
         })
         .collect();
     libtest_mimic::run(&arguments, trials).exit();
+}
+
+/// As libtest selects by name.
+fn selected(arguments: &Arguments, name: &str) -> bool {
+    let fits = |filter: &String| match arguments.exact {
+        true => name == filter,
+        false => name.contains(filter.as_str()),
+    };
+    arguments.filter.as_ref().is_none_or(fits) && !arguments.skip.iter().any(fits)
 }
 
 fn run(name: &str, test: Box<dyn FnOnce() + Send>) -> Result<(), Failed> {

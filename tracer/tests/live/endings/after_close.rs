@@ -46,7 +46,7 @@ pub fn write_to_orphan_in_fin_wait1(net: &Net, count: usize) -> Vec<End> {
         let [x, y] = broken_pipe(net, &pair);
         ends.push(
             x.want("state", is("fin_wait2"))
-                .resets(&[("sent", &["tcp_abort_on_data", "timewait_socket"])]),
+                .resets(&[("sent", &["tcp_abort_on_data", "tcp_timewait_socket"])]),
         );
         ends.push(y);
     }
@@ -89,7 +89,7 @@ pub fn write_to_time_wait(net: &Net, count: usize) -> Vec<End> {
         let [x, y] = broken_pipe(net, pair);
         ends.push(
             x.want("state", is("fin_wait2"))
-                .resets(&[("sent", &["timewait_socket"])]),
+                .resets(&[("sent", &["tcp_timewait_socket"])]),
         );
         ends.push(y);
     }

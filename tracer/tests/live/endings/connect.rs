@@ -3,16 +3,22 @@
 use std::net::SocketAddr;
 
 use super::*;
+use crate::lab::link::Link;
 use expect::{
     CONNECT_CANCELLED, CONNECT_REFUSED, CONNECT_TIMEOUT, CONNECT_UNREACHABLE, FIN_LOCAL, FIN_PEER,
-    is,
+    is, one_of,
 };
 
-pub const ROWS: [Row; 6] = [
+pub const ROWS: [Row; 7] = [
     Row::with_nft("connect_cancelled", connect_cancelled),
     Row::with_nft("connect_timeout", connect_timeout),
     Row::with_nft("connect_user_timeout", connect_user_timeout),
     Row::with_nft("connect_unreachable", connect_unreachable),
+    Row::with_nft(
+        "connect_unreachable_event_loop",
+        connect_unreachable_event_loop,
+    )
+    .links(&[Link::LoV4, Link::VethV4]),
     Row::new("connect_refused", connect_refused),
     Row::new(
         "connect_refused_then_accepted",
@@ -95,24 +101,14 @@ fn timed_out(net: &Net, socks: &mut [Sock], age: Want) -> Vec<End> {
 /// Row 21: an ICMP error answers the SYN. The first one finds the socket in the hands of connect(2) and is only
 /// remembered; the one that answers the retransmitted SYN ends it.
 pub fn connect_unreachable(net: &Net, count: usize) -> Vec<End> {
-    net.sysctl("net.ipv4.icmp_ratelimit", "0");
-    net.sysctl("net.ipv6.icmp.ratelimit", "0");
-    net.firewall(
-        "tcp dport 20000-20009 reject with icmpx host-unreachable;
-         tcp dport 20010-20019 reject with icmpx no-route;
-         tcp dport 20020-20999 reject with icmpx port-unreachable;",
-    );
+    answer_with_icmp(net);
     let mut socks = start(net, count);
     socks
         .iter_mut()
         .enumerate()
         .map(|(number, sock)| {
-            let (errno, name) = match number {
-                0..10 => (libc::EHOSTUNREACH, "EHOSTUNREACH"),
-                10..20 => (libc::ENETUNREACH, "ENETUNREACH"),
-                // No RST, although the program is told the same.
-                _ => (libc::ECONNREFUSED, "ECONNREFUSED"),
-            };
+            let (errno, name) = unreachable(number);
+            wait_for_state(net, sock, CLOSE);
             let error = sock.connect_wait().unwrap_err();
             assert_eq!(error.errno, errno);
             sock.close();
@@ -123,6 +119,51 @@ pub fn connect_unreachable(net: &Net, count: usize) -> Vec<End> {
                 .io_errors(&[])
         })
         .collect()
+}
+
+/// Row 21 as a program with an event loop sees it over IPv4: the remembered error wakes it at once (the kernel queues
+/// it even without IP_RECVERR), SO_ERROR tells it and takes it away, and the program closes. At CLOSE the socket knows
+/// of no error any more. ASSUMPTION: it is connect_unreachable all the same, since that is what happened.
+pub fn connect_unreachable_event_loop(net: &Net, count: usize) -> Vec<End> {
+    answer_with_icmp(net);
+    let mut socks = start(net, count);
+    socks
+        .iter_mut()
+        .enumerate()
+        .map(|(number, sock)| {
+            let (errno, name) = unreachable(number);
+            let error = sock.connect_wait().unwrap_err();
+            assert_eq!(error.errno, errno);
+            sock.close();
+            End::of(net, sock, None, CONNECT_UNREACHABLE)
+                .want("errno", one_of([serde_json::Value::Null, name.into()]))
+                .want("state", is("syn_sent"))
+                .want("end_age_ms", Want::Between(0, 500))
+                .resets(&[])
+                .io_errors(&[])
+        })
+        .collect()
+}
+
+fn answer_with_icmp(net: &Net) {
+    // Otherwise one ICMP error a second, but for loopback.
+    net.sysctl("net.ipv4.icmp_ratelimit", "0");
+    net.sysctl("net.ipv6.icmp.ratelimit", "0");
+    net.firewall(
+        "tcp dport 20000-20009 reject with icmpx host-unreachable;
+         tcp dport 20010-20019 reject with icmpx no-route;
+         tcp dport 20020-20999 reject with icmpx port-unreachable;",
+    );
+}
+
+/// What that firewall makes a program see.
+fn unreachable(number: usize) -> (i32, &'static str) {
+    match number {
+        0..10 => (libc::EHOSTUNREACH, "EHOSTUNREACH"),
+        10..20 => (libc::ENETUNREACH, "ENETUNREACH"),
+        // No RST, although the program is told the same.
+        _ => (libc::ECONNREFUSED, "ECONNREFUSED"),
+    }
 }
 
 /// Row 23 in SYN_SENT: nobody listens there.

@@ -4,7 +4,7 @@ use super::*;
 use crate::lab::{agent::protocol::Half, needs::Need, netns::Netns};
 use expect::{FIN_BOTH, FIN_LOCAL, FIN_PEER, is, one_of};
 
-pub const ROWS: [Row; 5] = [
+pub const ROWS: [Row; 6] = [
     Row::new("fin", fin),
     Row::new("fin_eof_unread", fin_eof_unread),
     Row::new("fin_both", fin_both).needs(&[
@@ -13,6 +13,7 @@ pub const ROWS: [Row; 5] = [
         Need::Qdisc("tbf"),
     ]),
     Row::new("shutdown_wr_then_close", shutdown_wr_then_close),
+    Row::new("shutdown_wr_and_read_later", shutdown_wr_and_read_later),
     Row::new(
         "shutdown_wr_close_in_fin_wait2",
         shutdown_wr_close_in_fin_wait2,
@@ -121,14 +122,31 @@ fn datagram(net: &Net, from: &Netns, len: usize) {
 
 /// Row 4, and a legitimate half-close: y answers after x's FIN, and x reads it all.
 pub fn shutdown_wr_then_close(net: &Net, count: usize) -> Vec<End> {
+    half_close(net, count, true)
+}
+
+/// The same, but y closes right after its answer: x's socket is in CLOSE before the program has read it, and the
+/// program reads it then. ASSUMPTION: what is read before the record is written is not unread.
+pub fn shutdown_wr_and_read_later(net: &Net, count: usize) -> Vec<End> {
+    half_close(net, count, false)
+}
+
+fn half_close(net: &Net, count: usize, read_first: bool) -> Vec<End> {
     let pairs = net.pairs(count);
     for pair in &pairs {
+        let answer = 5000 + pair.number;
         talk(pair);
         pair.x.shutdown(Half::Write);
         pair.y.read_eof();
-        pair.y.write(5000 + pair.number);
-        pair.y.close();
-        pair.x.read(5000 + pair.number);
+        pair.y.write(answer);
+        if read_first {
+            pair.x.read(answer);
+            pair.y.close();
+        } else {
+            pair.y.close();
+            wait_for_state(net, &pair.x, CLOSE);
+            pair.x.read(answer);
+        }
         pair.x.read_eof();
     }
     // x's sockets are dead now; their descriptors stay open for longer than the tracer waits for them.

@@ -73,6 +73,21 @@ fn wait_for_state(net: &Net, sock: &Sock, state: usize) {
     });
 }
 
+/// Calls `then` for every connection as soon as its x has died, in whatever order their timers choose.
+fn as_they_die(net: &Net, pairs: &[Pair], mut then: impl FnMut(&Pair)) {
+    let mut left: Vec<&Pair> = pairs.iter().collect();
+    net.wait_for("the ends of all", Duration::from_secs(30), || {
+        left.retain(|pair| {
+            let dead = pair.x.state() == CLOSE;
+            if dead {
+                then(pair);
+            }
+            !dead
+        });
+        left.is_empty()
+    });
+}
+
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Longer than a delayed acknowledgement (40 ms here, 200 ms at most).

@@ -100,7 +100,7 @@ pub fn rst_in_last_ack(net: &Net, count: usize) -> Vec<End> {
                 .int("rx_bytes", pair.x.taken())
                 .int("rx_unread_bytes", 0)
                 .want("state", is("fin_wait2"))
-                .resets(&[("sent", &["timewait_socket"])]),
+                .resets(&[("sent", &["tcp_timewait_socket"])]),
         );
         ends.push(
             y.closer(&pair.y.agent)

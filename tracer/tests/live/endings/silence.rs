@@ -49,8 +49,10 @@ pub fn route_lost_unsent(net: &Net, count: usize) -> Vec<End> {
 fn lost(net: &Net, pairs: &[Pair], verdict: Verdict, in_flight: usize) -> Vec<End> {
     let mut ends = Vec::new();
     for pair in pairs {
+        assert_eq!(pair.x.outstanding(), (in_flight, 1000 + pair.number));
+    }
+    as_they_die(net, pairs, |pair| {
         let unsent = 1000 + pair.number;
-        assert_eq!(pair.x.outstanding(), (in_flight, unsent));
         let error = pair.x.recv().unwrap_err();
         pair.x.close();
         let name = match error.errno {
@@ -76,7 +78,7 @@ fn lost(net: &Net, pairs: &[Pair], verdict: Verdict, in_flight: usize) -> Vec<En
                 .int("rx_bytes", pair.y.taken())
                 .int("rx_unread_bytes", 0),
         );
-    }
+    });
     ends
 }
 

@@ -46,7 +46,7 @@ fn keepalive(net: &Net, count: usize, verdict: Verdict, limit: fn(&Sock)) -> Vec
     }
     silence(net, &pairs);
     let mut ends = Vec::new();
-    for pair in &pairs {
+    as_they_die(net, &pairs, |pair| {
         timed_out(pair.x.recv(), libc::ETIMEDOUT);
         pair.x.close();
         let (x, y) = both(net, pair, verdict, ABORT_LINGER0);
@@ -59,7 +59,7 @@ fn keepalive(net: &Net, count: usize, verdict: Verdict, limit: fn(&Sock)) -> Vec
                 .io_errors(&[("recv", "ETIMEDOUT")]),
         );
         ends.push(y.closer(&pair.y.agent));
-    }
+    });
     ends
 }
 
@@ -76,15 +76,10 @@ pub fn timeout_user_retrans(net: &Net, count: usize) -> Vec<End> {
         let lost = 11 + pair.number;
         pair.x.write(lost);
     }
-    for pair in &pairs {
-        ends.extend(gave_up(
-            net,
-            pair,
-            TIMEOUT_USER,
-            libc::ETIMEDOUT,
-            11 + pair.number,
-        ));
-    }
+    as_they_die(net, &pairs, |pair| {
+        let lost = 11 + pair.number;
+        ends.extend(gave_up(net, pair, TIMEOUT_USER, libc::ETIMEDOUT, lost));
+    });
     ends
 }
 
@@ -123,9 +118,9 @@ fn retransmit(
         pair.x.write(11 + pair.number);
     }
     let mut ends = Vec::new();
-    for pair in &pairs {
+    as_they_die(net, &pairs, |pair| {
         ends.extend(gave_up(net, pair, verdict, errno, 11 + pair.number));
-    }
+    });
     ends
 }
 
@@ -244,7 +239,8 @@ fn zero_window(net: &Net, count: usize, verdict: Verdict, limit: fn(&Sock)) -> V
     net.blackhole(pairs[0].listener_port());
     pairs.iter().for_each(|pair| pair.y.close());
     let mut ends = Vec::new();
-    for (pair, unsent) in pairs.iter().zip(unsent) {
+    as_they_die(net, &pairs, |pair| {
+        let unsent = unsent[pair.number];
         timed_out(pair.x.recv(), libc::ETIMEDOUT);
         pair.x.close();
         let (x, y) = both(net, pair, verdict, ABORT_UNREAD);
@@ -265,7 +261,7 @@ fn zero_window(net: &Net, count: usize, verdict: Verdict, limit: fn(&Sock)) -> V
                     pair.x.written() - unsent - pair.y.taken(),
                 ),
         );
-    }
+    });
     ends
 }
 

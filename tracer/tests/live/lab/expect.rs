@@ -226,7 +226,10 @@ impl End {
         let end = if verdict.event == "tcp_close" {
             end.want("age_ms", Want::Between(0, 60_000))
         } else {
-            end.want("age_ms", null()).want("half_close_ms", null())
+            end.want("age_ms", null())
+                .want("half_close_ms", null())
+                // Nothing can have been unread: both ways of saying so are fair.
+                .want("rx_unread_bytes", one_of([Value::Null, 0.into()]))
         };
         let end = end.want("end_age_ms", Want::Between(0, 60_000));
         match other {
