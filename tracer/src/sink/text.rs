@@ -86,24 +86,25 @@ impl Text {
             Direction::Sent => "RST sent",
             Direction::Received => "RST received",
         };
-        row.left(self.columns().why, direction, Style::Yellow);
+        // The kernel's reason, where it gives one, says more than the state.
+        let told = match (&reset.rst_reason, reset.state) {
+            (Some(reason), _) => format!("{direction}: {reason}"),
+            (None, Some(state)) => format!("{direction} in {}", state.as_str()),
+            (None, None) => direction.to_owned(),
+        };
+        let why = self.columns().why;
+        let fits = self.wide || why + row::width(&told) <= LINE;
+        row.left(why, if fits { &told } else { direction }, Style::Yellow);
         row.finish(out);
         self.below(below, out);
-        let state = reset
-            .state
-            .map(|state| format!("socket in state {}", state.as_str()));
-        let reason = reset
-            .rst_reason
-            .as_ref()
-            .map(|reason| format!("the kernel's reason: {reason}"));
+        self.below((!fits).then_some(told), out);
         let suppressed = (reset.suppressed > 0).then(|| {
             format!(
-                "{} more without a socket were only counted",
+                "{} more without a socket were only counted.",
                 reset.suppressed
             )
         });
-        let told: Vec<_> = [state, reason, suppressed].into_iter().flatten().collect();
-        self.below((!told.is_empty()).then(|| told.join("; ")), out);
+        self.below(suppressed, out);
     }
 
     fn io_error(self, ts: Timestamp, ids: &Ids, io: &IoError, out: &mut Vec<u8>) {
@@ -149,11 +150,16 @@ impl Text {
             ids.local_addr.with_port(ids.local_port),
             ids.peer_addr.with_port(ids.peer_port)
         );
-        if self.wide || row.has_room(columns.addresses, &addresses, columns.why) {
-            row.left(columns.addresses, addresses, Style::Plain);
-            (row, None)
-        } else {
-            (row, Some(addresses))
+        let place = match self.wide {
+            true => Some(columns.addresses),
+            false => row.place(columns.addresses, &addresses, columns.why),
+        };
+        match place {
+            Some(place) => {
+                row.left(place, addresses, Style::Plain);
+                (row, None)
+            }
+            None => (row, Some(addresses)),
         }
     }
 

@@ -46,7 +46,7 @@ pub struct Columns {
 
 pub const NARROW: Columns = Columns {
     who: 13,
-    addresses: 31,
+    addresses: 30,
     why: 64,
     age_end: 88,
     rx_end: 94,
@@ -99,9 +99,12 @@ impl Row {
         self.push(&cell, style);
     }
 
-    /// Whether a cell at `column` would end before `end` with a space to spare.
-    pub fn has_room(&self, column: usize, cell: &str, end: usize) -> bool {
-        self.start(column) + width(cell) < end
+    /// Where a cell can begin so that it ends a space before `end`: at its column, or to the left
+    /// of it where the cell before leaves room.
+    pub fn place(&self, column: usize, cell: &str, end: usize) -> Option<usize> {
+        let latest = end.checked_sub(width(cell) + 1)?;
+        let place = column.min(latest).max(self.start(0));
+        (place <= latest).then_some(place)
     }
 
     /// Appends the line.
@@ -193,6 +196,20 @@ mod tests {
         row.left(8, "b", Style::Plain);
         row.right(20, 7, Style::Plain);
         assert_eq!(finish(row), "a   too long b     7\n");
+    }
+
+    #[test]
+    fn a_cell_begins_earlier_when_it_is_long_and_there_is_room() {
+        let mut row = Row::new(false);
+        row.left(0, "a", Style::Plain);
+        for (cell, place) in [
+            ("short", Some(4)),
+            ("a bit longer", Some(3)),
+            ("as long as it", Some(2)),
+            ("longer than that", None),
+        ] {
+            assert_eq!(row.place(4, cell, 16), place, "{cell}");
+        }
     }
 
     #[test]

@@ -120,7 +120,7 @@ Only: --abnormal --port 80,443
 Each line is the end of a connection, a RST or a failed call, seen from the process's end.
 AT: the connection's age when the first end came. RX, TX: payload bytes. -: not known.
 `tracer explain WHY` says what a reason means.
-TIME         PROCESS[PID]      LOCAL → PEER                     WHY                   AT    RX    TX
+TIME         PROCESS[PID]     LOCAL → PEER                      WHY                   AT    RX    TX
 ";
     assert_eq!(lines(NARROW_TEXT, &[start()]), expected);
 }
@@ -142,28 +142,34 @@ fn ends_stand_in_columns_and_the_story_below() {
         sample::close(nobodys, unknown),
     ];
     let expected = "\
-12:23:36.123 go-server[790]    10.1.4.23:8080 → 10.2.0.7:48122  fin_peer            2.0s    78  8193
-12:23:36.123 go-server[790]    10.1.4.23:8080 → 10.2.0.7:48122  fin_peer_rst        2.0s    78  900M
+12:23:36.123 go-server[790]   10.1.4.23:8080 → 10.2.0.7:48122   fin_peer            2.0s    78  8193
+12:23:36.123 go-server[790]   10.1.4.23:8080 → 10.2.0.7:48122   fin_peer_rst        2.0s    78  900M
              nginx[812] hung up on go-server[790] after waiting 2.0 s for a response; go-server then
              wrote 4096 bytes, was answered with a RST, and its next write failed with EPIPE.
-12:23:36.123 go-server[790]    10.1.4.23:8080 → 10.2.0.7:48122  connect_unreachable 59.9s    0     0
-12:23:36.123 -                 10.1.4.23:8080 → 10.2.0.7:48122  fin_peer               -     -     -
+12:23:36.123 go-server[790]   10.1.4.23:8080 → 10.2.0.7:48122   connect_unreachable 59.9s    0     0
+12:23:36.123 -                10.1.4.23:8080 → 10.2.0.7:48122   fin_peer               -     -     -
 ";
     assert_eq!(lines(NARROW_TEXT, &events), expected);
 }
 
 #[test]
-fn addresses_that_are_too_long_go_below() {
+fn addresses_that_are_too_long_take_what_room_there_is_or_go_below() {
     let long = (
         "2001:db8:1111:2222:3333:4444:5555:6666",
         "2001:db8:aaaa:bbbb:cccc:dddd:eeee:ffff",
     );
+    let mut short = v6("192.168.1.10", "192.168.1.20");
+    if let Body::End { ids, .. } = &mut short.body {
+        (ids.comm, ids.pid) = (Some(sample::comm(b"nginx")), Some(812));
+    }
     let events = [
+        short,
         v6("2001:db8::10", "2001:db8::20"),
         v6(long.0, long.1),
         v6("::1", "::1"),
     ];
     let expected = "\
+12:23:36.123 nginx[812]  192.168.1.10:8080 → 192.168.1.20:48122 fin_peer            2.0s    78  8193
 12:23:36.123 fifteen-letters[4194303]                           fin_peer            2.0s    78  8193
              [2001:db8::10]:8080 → [2001:db8::20]:48122
 12:23:36.123 fifteen-letters[4194303]                           fin_peer            2.0s    78  8193
@@ -185,8 +191,15 @@ fn resets_errors_losses_and_the_end() {
         io.sigpipe = false;
         io.story = Some(Label::from("curl[99] hung up."));
     }
+    let mut received = sample::reset(nobodys.clone());
+    if let Body::Reset { reset, .. } = &mut received.body {
+        reset.direction = Direction::Received;
+        reset.rst_reason = None;
+        reset.suppressed = 7;
+    }
     let events = [
         sample::reset(nobodys),
+        received,
         sample::io_error(sample::ids(), Some(Reason::FinPeerRst)),
         sample::io_error(sample::ids(), None),
         told,
@@ -194,12 +207,13 @@ fn resets_errors_losses_and_the_end() {
         stop(),
     ];
     let expected = "\
-12:23:36.123 -                 10.1.4.23:8080 → 10.2.0.7:48122  RST sent
-             socket in state fin_wait2; the kernel's reason: abort_on_data
-12:23:36.123 go-server[790]    10.1.4.23:8080 → 10.2.0.7:48122  send failed: EPIPE, SIGPIPE
+12:23:36.123 -                10.1.4.23:8080 → 10.2.0.7:48122   RST sent: abort_on_data
+12:23:36.123 -                10.1.4.23:8080 → 10.2.0.7:48122   RST received in fin_wait2
+             7 more without a socket were only counted.
+12:23:36.123 go-server[790]   10.1.4.23:8080 → 10.2.0.7:48122   send failed: EPIPE, SIGPIPE
              its connection: fin_peer_rst, ended by peer 2.0s after it was established
-12:23:36.123 go-server[790]    10.1.4.23:8080 → 10.2.0.7:48122  send failed: EPIPE, SIGPIPE
-12:23:36.123 go-server[790]    10.1.4.23:8080 → 10.2.0.7:48122  receive failed: ECONNRESET
+12:23:36.123 go-server[790]   10.1.4.23:8080 → 10.2.0.7:48122   send failed: EPIPE, SIGPIPE
+12:23:36.123 go-server[790]   10.1.4.23:8080 → 10.2.0.7:48122   receive failed: ECONNRESET
              curl[99] hung up.
 12:23:36.123 23 events LOST
              The kernel's ring buffer was full: a larger --ring-size lasts longer bursts. Lost:
@@ -282,7 +296,11 @@ fn lines_keep_within_a_hundred_characters() {
             }
             events.push(sample::close(ids.clone(), end));
             events.push(sample::io_error(ids.clone(), Some(*reason)));
-            events.push(sample::reset(ids));
+            let mut reset = sample::reset(ids);
+            if let Body::Reset { reset, .. } = &mut reset.body {
+                reset.rst_reason = Some(Label::from("mptcp_rst_middlebox_interference"));
+            }
+            events.push(reset);
         }
     }
     for event in &events {
