@@ -39,6 +39,9 @@ pub struct Config {
     pub repair_mask: u32,
     /// 1: tcp_send_reset has a reason as third argument (6.10).
     pub has_rst_reason: u32,
+    /// 1: bpf_get_current_task_btf exists (5.11).
+    pub has_task_btf: u32,
+    pub reserved: u32,
     /// Filters on what is told. What is known does not depend on them.
     pub pids: AnyOf,
     /// Of either end.
@@ -50,6 +53,8 @@ impl Config {
     pub const DEFAULT: Config = Config {
         repair_mask: 0,
         has_rst_reason: 0,
+        has_task_btf: 0,
+        reserved: 0,
         pids: AnyOf::EVERYTHING,
         ports: AnyOf::EVERYTHING,
         local_ports: AnyOf::EVERYTHING,

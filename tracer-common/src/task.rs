@@ -21,8 +21,9 @@ pub struct Task {
     pub tgid: u32,
     /// Thread that acted, in the initial pid namespace.
     pub tid: u32,
-    /// `comm` of the thread-group leader, NUL-padded bytes from outside.
-    pub comm: [u8; COMM_LEN],
+    /// `comm` of the thread-group leader, NUL-padded bytes from outside. Words, so that the kernel
+    /// side copies it without a loop over bytes.
+    pub comm: [u64; COMM_LEN / 8],
     /// `task_struct.flags` of the acting thread (`PF_*`).
     pub flags: u32,
     pub reserved: u32,
@@ -33,7 +34,7 @@ impl Task {
         start_ns: 0,
         tgid: 0,
         tid: 0,
-        comm: [0; COMM_LEN],
+        comm: [0; COMM_LEN / 8],
         flags: 0,
         reserved: 0,
     };
@@ -41,6 +42,19 @@ impl Task {
     #[inline(always)]
     pub const fn is_known(&self) -> bool {
         self.tgid != 0
+    }
+
+    /// The bytes of `comm`.
+    pub const fn comm_bytes(&self) -> [u8; COMM_LEN] {
+        let [low, high] = [self.comm[0].to_ne_bytes(), self.comm[1].to_ne_bytes()];
+        let mut bytes = [0; COMM_LEN];
+        let mut at = 0;
+        while at < 8 {
+            bytes[at] = low[at];
+            bytes[at + 8] = high[at];
+            at += 1;
+        }
+        bytes
     }
 }
 

@@ -27,6 +27,12 @@ pub fn has_rst_reason() -> bool {
 }
 
 #[inline(always)]
+pub fn has_task_btf() -> bool {
+    // SAFETY: a static of plain integers.
+    unsafe { ptr::read_volatile(&raw const CONFIG.has_task_btf) != 0 }
+}
+
+#[inline(always)]
 pub fn repair_mask() -> u8 {
     // SAFETY: a static of plain integers.
     unsafe { ptr::read_volatile(&raw const CONFIG.repair_mask) as u8 }

@@ -45,7 +45,13 @@ pub fn set_state(ctx: BtfTracePointContext) -> i32 {
     let sk = Sock::new(sk);
     let (oldstate, newstate) = (oldstate as u8, newstate as u8);
     #[cfg(feature = "log")]
-    aya_log_ebpf::debug!(&ctx, "cookie {}: {} -> {}", sk.stored_cookie(), oldstate, newstate);
+    aya_log_ebpf::debug!(
+        &ctx,
+        "cookie {}: {} -> {}",
+        sk.stored_cookie(),
+        oldstate,
+        newstate
+    );
     if newstate == state::FIN_WAIT2 || oldstate == newstate {
         return 0;
     }
@@ -168,10 +174,7 @@ fn set_closer(conn: &mut Conn, tcp: Tcp, current: Task) {
     copy(&raw mut conn.closer, &raw const current);
     if conn.owner.tgid == current.tgid {
         // It may have called exec or renamed itself since.
-        copy(
-            (&raw mut conn.owner.comm).cast::<[u64; 2]>(),
-            (&raw const current.comm).cast(),
-        );
+        conn.owner.comm = current.comm;
     }
 }
 

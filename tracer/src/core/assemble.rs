@@ -433,7 +433,7 @@ pub struct Facts {
 }
 
 fn comm(task: &Task) -> Comm {
-    Comm(task.comm)
+    Comm(task.comm_bytes())
 }
 
 fn attribution_of(conn: &Conn) -> Attribution {

@@ -20,6 +20,7 @@ mod kind {
     pub const VOLATILE: u32 = 9;
     pub const CONST: u32 = 10;
     pub const RESTRICT: u32 = 11;
+    pub const FUNC: u32 = 12;
     pub const FUNC_PROTO: u32 = 13;
     pub const VAR: u32 = 14;
     pub const DATASEC: u32 = 15;
@@ -111,7 +112,7 @@ impl<'a> Btf<'a> {
             let kind = info >> 24 & 0x1f;
             if matches!(
                 kind,
-                kind::STRUCT | kind::UNION | kind::ENUM | kind::ENUM64 | kind::TYPEDEF
+                kind::STRUCT | kind::UNION | kind::ENUM | kind::ENUM64 | kind::TYPEDEF | kind::FUNC
             ) {
                 btf.by_name.entry((kind, btf.string(name))).or_insert(id);
             }
@@ -231,6 +232,11 @@ impl<'a> Btf<'a> {
                 Some((self.string(u32_at(ty.tail, at)?), value))
             })
             .collect()
+    }
+
+    /// Whether the kernel has a function of this name.
+    pub fn has_function(&self, name: &str) -> bool {
+        self.by_name.contains_key(&(kind::FUNC, name.as_bytes()))
     }
 
     /// Arguments of a tracepoint, as a tp_btf program sees them; `None` when the kernel has no such

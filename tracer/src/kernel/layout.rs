@@ -47,6 +47,7 @@ impl Layout {
         let config = Config {
             repair_mask: u32::from(repair.byte_mask()),
             has_rst_reason: u32::from(btf.tracepoint_args("tcp_send_reset") == Some(3)),
+            has_task_btf: u32::from(btf.has_function("bpf_get_current_task_btf")),
             ..Config::DEFAULT
         };
         let rst_reasons = btf
