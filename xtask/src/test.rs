@@ -19,7 +19,7 @@ use std::{
 use anyhow::Result;
 
 use crate::{
-    cargo::{Built, built, cargo},
+    cargo::{Built, built, cargo, workspace},
     command::{self, say},
     tidy,
     toolchain::{self, choice::Choice},
@@ -96,7 +96,9 @@ impl Session<'_> {
         } else {
             self.skip_step("fmt", "rustfmt is not installed");
         }
-        if self.wants("tidy") {
+        if !workspace().join(".git").exists() {
+            self.skip_step("tidy", "not a git checkout");
+        } else if self.wants("tidy") {
             say("tidy");
             match tidy::check() {
                 Ok(faults) if faults.is_empty() => self.tally.pass(1),
@@ -238,7 +240,7 @@ fn ebpf_cargo(toolchain: &Choice) -> Command {
         command = Command::new("rustup");
         command
             .args(["run", &toolchain.toolchain, "cargo"])
-            .current_dir(crate::cargo::workspace());
+            .current_dir(workspace());
     }
     if toolchain.bootstrap {
         command.env("RUSTC_BOOTSTRAP", "1");
