@@ -43,6 +43,9 @@ impl Session<'_> {
             self.tally.skip(TARGET, "left out by --skip-live");
             return;
         }
+        if programs.is_empty() {
+            return self.tally.fail(TARGET, "no such test program was built");
+        }
         say("building tracer");
         let tracer = match run::build() {
             Ok(tracer) => tracer,
