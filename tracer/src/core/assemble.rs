@@ -6,17 +6,16 @@ use tracer_common::{
     proto::AF_INET,
     record::{Head as RecordHead, Record, kind},
     sock::{SockSnap, sock_bit},
-    task::{PF_EXITING, Task},
+    task::Task,
 };
 
 use super::{
     classify::{self, Evidence, Verdict},
-    clean,
     community_id::community_id,
     explain,
     join::{Finished, Joined},
     numbers::{self, Bytes, Idle},
-    timeline,
+    pattern, timeline,
 };
 use crate::event::{
     Body, End, Event, Head, Ids, IoError, Reset, SCHEMA_VERSION,
@@ -270,7 +269,7 @@ impl Assembler {
             truncated: false,
             lost: self.lost,
         };
-        end.pattern = pattern(conn, &ids, &end);
+        end.pattern = pattern::pattern(conn, &ids, &end).map(|found| found.pattern);
         if end.pattern != Some(Pattern::Normal) || self.run.stories_for_all {
             end.story = Some(explain::story(&ids, &end).into());
             end.timeline = Some(List(timeline::timeline(finished, facts, self.run.jiffy_ns)));
@@ -470,19 +469,5 @@ fn last_data(role: Role, idle: &Idle) -> LastData {
         // Within one tick a request counts as answered.
         _ if role == Role::Client => LastData::Rx,
         _ => LastData::Tx,
-    }
-}
-
-/// The patterns that need no timeout table.
-fn pattern(conn: &Conn, ids: &Ids, end: &End) -> Option<Pattern> {
-    let owner_exits = conn.closer.is_known()
-        && conn.closer.flags & PF_EXITING != 0
-        && conn.closer.tgid == conn.owner.tgid;
-    if owner_exits {
-        Some(Pattern::ProcessExit)
-    } else if clean::is_clean(ids, end) {
-        Some(Pattern::Normal)
-    } else {
-        None
     }
 }

@@ -43,7 +43,7 @@ fn nothing_left(end: &End) -> bool {
 
 /// A server end that received last, or a client end that sent last. Clocks that are equal to the
 /// kernel's tick cannot say which came last, and count as answered.
-fn unanswered(ids: &Ids, end: &End) -> bool {
+pub fn unanswered(ids: &Ids, end: &End) -> bool {
     let waiting = matches!(
         (ids.role, end.last_data),
         (Role::Server, LastData::Rx) | (Role::Client, LastData::Tx)

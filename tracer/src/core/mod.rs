@@ -10,6 +10,7 @@ pub mod explain;
 pub mod filter;
 pub mod join;
 pub mod numbers;
+pub mod pattern;
 #[cfg(test)]
 pub mod sample;
 pub mod timeline;
