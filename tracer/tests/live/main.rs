@@ -1,9 +1,16 @@
 //! The live tests: real TCP connections between real processes, each ended in a known way, and the tracer's records
 //! compared with what was done. They need root; README.md in this folder says how to run and extend them.
 
+mod bytes;
+mod cli;
 mod endings;
+mod filters;
 mod lab;
+mod load;
+mod owners;
+mod resets;
 mod rows;
+mod stories;
 
 use libtest_mimic::{Arguments, Failed, Trial};
 
@@ -38,9 +45,19 @@ fn main() {
     // One at a time: a tracer sees the whole machine, and two cores are soon busy.
     arguments.test_threads.get_or_insert(1);
 
-    let tests = rows::tests();
+    let tests = [
+        cli::tests(),
+        rows::tests(),
+        resets::tests(),
+        bytes::tests(),
+        owners::tests(),
+        filters::tests(),
+        stories::tests(),
+        load::tests(),
+    ];
     let trials = tests
         .into_iter()
+        .flatten()
         .map(|test| {
             let asked = !arguments.list && selected(&arguments, &test.name);
             let reason = if asked { unmet(&test.needs) } else { None };

@@ -21,6 +21,7 @@ pub fn abort_unread(net: &Net, count: usize) -> Vec<End> {
         let unread = 7 + pair.number;
         pair.y.write(unread);
         net.wait_for("the data", PATIENCE, || pair.x.unread() == unread);
+        pair.y.settle();
         pair.x.close();
         let error = pair.y.recv().unwrap_err();
         assert_eq!(error.errno, libc::ECONNRESET);
@@ -142,11 +143,7 @@ pub fn listener_closed(net: &Net, count: usize) -> Vec<End> {
         })
         .collect();
     // All data is in the children's queues.
-    for client in &clients {
-        net.wait_for("acknowledgement", PATIENCE, || {
-            client.outstanding() == (0, 0)
-        });
-    }
+    clients.iter().for_each(Sock::settle);
     listener.close();
     let mut ends = Vec::new();
     for client in &clients {

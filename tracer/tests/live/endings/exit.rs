@@ -71,6 +71,7 @@ pub fn sigkill_unread(net: &Net, count: usize) -> Vec<End> {
         let unread = 5 + pair.number;
         pair.y.write(unread);
         net.wait_for("the data", PATIENCE, || pair.x.unread() == unread);
+        pair.y.settle();
         pair.x.agent.kill(Signal::SIGKILL);
         ends.extend(reset(
             net,

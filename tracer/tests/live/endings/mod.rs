@@ -1,18 +1,18 @@
 //! One function per kind of ending. Each makes `count` connections over a link, ends them its way, and returns the
 //! truth about every end; it leaves no full socket behind. The numbers are the rows of the table of terminations.
 
-mod abort;
-mod after_close;
-mod connect;
-mod exit;
-mod fin;
-mod fin_wait;
-mod handshake;
-mod oom;
-mod rst;
-mod silence;
-mod special;
-mod timeout;
+pub mod abort;
+pub mod after_close;
+pub mod connect;
+pub mod exit;
+pub mod fin;
+pub mod fin_wait;
+pub mod handshake;
+pub mod oom;
+pub mod rst;
+pub mod silence;
+pub mod special;
+pub mod timeout;
 
 use std::{thread::sleep, time::Duration};
 
@@ -45,13 +45,15 @@ pub fn all() -> Vec<Row> {
     rows
 }
 
-/// Some payload both ways, a different amount on every connection, all read.
+/// Some payload both ways, a different amount on every connection, all read and acknowledged.
 fn talk(pair: &Pair) {
     let (there, back) = (100 + pair.number, 1 + 2 * pair.number);
     pair.x.write(there);
     pair.y.read(there);
     pair.y.write(back);
     pair.x.read(back);
+    pair.x.settle();
+    pair.y.settle();
 }
 
 /// The truth about both ends, where all that was written arrived.

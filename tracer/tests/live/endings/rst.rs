@@ -54,6 +54,7 @@ pub fn abort_unread_after_fin(net: &Net, count: usize) -> Vec<End> {
         pair.y.write(unread);
         pair.y.shutdown(Half::Write);
         wait_for_state(net, &pair.x, CLOSE_WAIT);
+        pair.y.settle();
         pair.x.close();
         wait_for_state(net, &pair.y, CLOSE);
         pair.y.close();

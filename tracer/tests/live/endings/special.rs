@@ -42,9 +42,7 @@ pub fn icmp_on_established(net: &Net, count: usize) -> Vec<End> {
     for pair in &pairs {
         pair.y.read(8 + pair.number);
         // More errors may have come before the firewall was open: they are consumed like the first.
-        net.wait_for("acknowledgement", PATIENCE, || {
-            pair.x.outstanding() == (0, 0)
-        });
+        pair.x.settle();
         pair.x.close();
         pair.y.read_eof();
         pair.y.close();

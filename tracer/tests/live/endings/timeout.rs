@@ -228,7 +228,6 @@ fn zero_window(net: &Net, count: usize, verdict: Verdict, limit: fn(&Sock)) -> V
     for pair in &pairs {
         talk(pair);
         pair.x.set(libc::SOL_SOCKET, libc::SO_SNDBUF, &[65536]);
-        limit(&pair.x);
         net.wait_for("a closed window", PATIENCE, || {
             pair.x.fill(1 << 20);
             let (in_flight, unsent) = pair.x.outstanding();
@@ -238,6 +237,8 @@ fn zero_window(net: &Net, count: usize, verdict: Verdict, limit: fn(&Sock)) -> V
     let unsent: Vec<usize> = pairs.iter().map(|pair| pair.x.outstanding().1).collect();
     net.blackhole(pairs[0].listener_port());
     pairs.iter().for_each(|pair| pair.y.close());
+    // Not before: it counts from the first probe, even while the peer answers them.
+    pairs.iter().for_each(|pair| limit(&pair.x));
     let mut ends = Vec::new();
     as_they_die(net, &pairs, |pair| {
         let unsent = unsent[pair.number];

@@ -307,6 +307,28 @@ impl End {
         self
     }
 
+    /// The value that a key must have, if there is just one.
+    pub fn due(&self, key: &str) -> Option<&Value> {
+        match self.wants.get(key) {
+            Some(Want::Is(value)) => Some(value),
+            _ => None,
+        }
+    }
+
+    /// Whether a RST was to be sent or received besides.
+    pub fn with_reset(&self) -> bool {
+        self.resets
+            .as_ref()
+            .is_some_and(|resets| !resets.is_empty())
+    }
+
+    /// Without the lines beside the record.
+    pub fn record_only(mut self) -> End {
+        self.resets = None;
+        self.io_errors = None;
+        self
+    }
+
     fn key(&self) -> Key {
         (self.netns, self.local_ip, self.local_port, self.peer)
     }

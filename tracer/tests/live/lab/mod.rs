@@ -3,6 +3,7 @@
 
 pub mod agent;
 pub mod expect;
+pub mod folder;
 pub mod kernel_log;
 pub mod link;
 pub mod needs;

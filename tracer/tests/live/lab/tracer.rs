@@ -47,13 +47,19 @@ pub struct Line {
     pub arrived_us: i64,
 }
 
+/// A line before anybody has looked at it: reading must be faster than the tracer.
+#[derive(Debug, Clone)]
+struct Unread {
+    bytes: Vec<u8>,
+    arrived_us: i64,
+}
+
 impl Line {
     pub fn new(text: String) -> Line {
-        let json = serde_json::from_str(&text).unwrap_or(Value::Null);
         Line {
+            json: serde_json::from_str(&text).unwrap_or(Value::Null),
             text,
-            json,
-            arrived_us: mono_us(),
+            arrived_us: 0,
         }
     }
 
@@ -82,7 +88,7 @@ pub fn mono_us() -> i64 {
 /// A tracer that is attached.
 pub struct Tracer {
     child: Child,
-    lines: Arc<Mutex<Vec<Line>>>,
+    lines: Arc<Mutex<Vec<Unread>>>,
     reader: Option<JoinHandle<()>>,
     stderr: Option<JoinHandle<String>>,
 }
@@ -155,7 +161,14 @@ impl Tracer {
 
     /// What it has written so far.
     pub fn lines(&self) -> Vec<Line> {
-        self.lines.lock().expect("not poisoned").clone()
+        let unread = self.lines.lock().expect("not poisoned").clone();
+        unread
+            .into_iter()
+            .map(|line| Line {
+                arrived_us: line.arrived_us,
+                ..Line::new(String::from_utf8_lossy(&line.bytes).into_owned())
+            })
+            .collect()
     }
 
     /// Waits for a line; `None` when none came in time.
@@ -214,15 +227,15 @@ impl Drop for Tracer {
     }
 }
 
-fn read_lines(stdout: impl Read, lines: &Mutex<Vec<Line>>) {
+fn read_lines(stdout: impl Read, lines: &Mutex<Vec<Unread>>) {
     let mut stdout = BufReader::with_capacity(1 << 16, stdout);
     let mut bytes = Vec::new();
     while let Ok(1..) = stdout.read_until(b'\n', &mut bytes) {
-        let text = String::from_utf8_lossy(&bytes)
-            .trim_end_matches('\n')
-            .to_owned();
-        lines.lock().expect("not poisoned").push(Line::new(text));
-        bytes.clear();
+        bytes.pop_if(|last| *last == b'\n');
+        lines.lock().expect("not poisoned").push(Unread {
+            bytes: std::mem::take(&mut bytes),
+            arrived_us: mono_us(),
+        });
     }
 }
 

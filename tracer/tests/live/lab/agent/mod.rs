@@ -529,6 +529,19 @@ impl Sock {
         }
     }
 
+    /// Waits until everything written has been acknowledged.
+    pub fn settle(&self) {
+        let deadline = Instant::now() + Duration::from_secs(10);
+        while self.outstanding() != (0, 0) {
+            assert!(
+                Instant::now() < deadline,
+                "{:?} is not acknowledged",
+                self.local
+            );
+            std::thread::sleep(Duration::from_millis(2));
+        }
+    }
+
     pub fn unread(&self) -> usize {
         match self.agent.must(Op::Unread { fd: self.fd }) {
             Reply::Count(count) => count,
