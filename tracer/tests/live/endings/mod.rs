@@ -99,7 +99,6 @@ const DELAYED_ACK: Duration = Duration::from_millis(250);
 const OPEN_GRACE: Duration = Duration::from_millis(200);
 
 /// tcp_info's numbers for states.
-const FIN_WAIT1: usize = 4;
 const FIN_WAIT2: usize = 5;
 const CLOSE: usize = 7;
 const CLOSE_WAIT: usize = 8;

@@ -85,13 +85,7 @@ pub fn timeout_user_retrans(net: &Net, count: usize) -> Vec<End> {
 
 /// Row 18: TCP retransmits until tcp_retries2.
 pub fn timeout_retrans(net: &Net, count: usize) -> Vec<End> {
-    retransmit(
-        net,
-        count,
-        libc::ETIMEDOUT,
-        TIMEOUT_RETRANS,
-        |net, pairs| silence(net, pairs),
-    )
+    retransmit(net, count, libc::ETIMEDOUT, TIMEOUT_RETRANS, silence)
 }
 
 /// Row 18 with ICMP errors all the while: the program is told the last one instead of ETIMEDOUT.

@@ -28,13 +28,6 @@ impl Netns {
         Netns { file }
     }
 
-    /// The namespace of this process.
-    pub fn own() -> Netns {
-        Netns {
-            file: File::open("/proc/self/ns/net").expect("/proc"),
-        }
-    }
-
     /// As records name it.
     pub fn inode(&self) -> u64 {
         self.file.metadata().expect("fstat of a namespace").ino()

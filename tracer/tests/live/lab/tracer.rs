@@ -171,20 +171,6 @@ impl Tracer {
             .collect()
     }
 
-    /// Waits for a line; `None` when none came in time.
-    pub fn wait_for(&self, patience: Duration, wanted: impl Fn(&Line) -> bool) -> Option<Line> {
-        let deadline = Instant::now() + patience;
-        loop {
-            if let Some(line) = self.lines().into_iter().find(&wanted) {
-                return Some(line);
-            }
-            if Instant::now() >= deadline {
-                return None;
-            }
-            std::thread::sleep(Duration::from_millis(5));
-        }
-    }
-
     /// SIGINT, the rest of its lines, and the checks that hold for every run.
     pub fn finish(self) -> Recording {
         kill(Pid::from_raw(self.pid()), Signal::SIGINT).expect("a tracer that still runs");

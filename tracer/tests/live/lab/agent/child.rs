@@ -218,7 +218,6 @@ impl Agent {
                 let mut buffer = [MaybeUninit::uninit(); 65536];
                 Ok(Reply::Count(self.socket(fd)?.recv(&mut buffer)?))
             }
-            Op::ReadToEof { fd } => self.read(fd, usize::MAX),
             Op::Shutdown { fd, how } => {
                 let how = match how {
                     Half::Read => std::net::Shutdown::Read,

@@ -368,9 +368,9 @@ impl Sock {
 
     /// With its addresses as records show them: IPv4 where an IPv6 socket carries it.
     pub fn unmapped(mut self) -> Sock {
-        let plain = |addr: SocketAddr| SocketAddr::new(addr.ip().to_canonical(), addr.port());
-        self.local = plain(self.local);
-        self.peer = self.peer.map(plain);
+        for addr in std::iter::once(&mut self.local).chain(&mut self.peer) {
+            addr.set_ip(addr.ip().to_canonical());
+        }
         self
     }
 
@@ -479,10 +479,6 @@ impl Sock {
     /// The end of file must be next.
     pub fn read_eof(&self) {
         assert_eq!(self.recv(), Ok(0), "the end of file on {:?}", self.local);
-    }
-
-    pub fn read_to_eof(&self) -> Answer<usize> {
-        self.counted(&self.read, self.agent.call(Op::ReadToEof { fd: self.fd }))
     }
 
     pub fn shutdown(&self, how: Half) {

@@ -82,10 +82,6 @@ pub enum Op {
     Recv {
         fd: Fd,
     },
-    /// Reads until the end of file and says how much there was.
-    ReadToEof {
-        fd: Fd,
-    },
     Shutdown {
         fd: Fd,
         how: Half,
