@@ -16,7 +16,7 @@ const ALLOWED: &[&str] = &[
     "Cargo.lock",
     "Cargo.toml",
     "LICENSE-APACHE",
-    "LICENSE-GPL",
+    "LICENSE-GPL2",
     "LICENSE-MIT",
     "README.md",
     "clippy.toml",
