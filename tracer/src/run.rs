@@ -391,7 +391,7 @@ async fn after(duration: Option<Duration>) {
 
 fn hook_state(hook: &attach::HookStatus) -> HookState {
     HookState {
-        signal: hook.signal,
+        signal: hook.signal.into(),
         hook: hook.hook.as_str().into(),
         error: hook.error.as_deref().map(Label::from),
     }

@@ -1,6 +1,9 @@
-//! The one definition of a group of keys: struct, encoder and schema from the same list.
+//! The one definition of a group of keys: struct, encoder, reader and schema from the same list.
 
-use super::json::Json;
+use super::{
+    json::Json,
+    parse::{Fault, Fields},
+};
 use serde_json::Value;
 
 /// A key as documentation and schema see it.
@@ -13,10 +16,12 @@ pub struct Key {
 }
 
 /// A group of keys.
-pub trait Keys {
+pub trait Keys: Sized {
     const KEYS: &'static [Key];
     /// Appends `,"key":value` for each key.
     fn write(&self, out: &mut Vec<u8>);
+    /// The same keys, from a line.
+    fn read(from: &mut Fields<'_>) -> Result<Self, Fault>;
 }
 
 /// The schema of a field's type.
@@ -54,6 +59,15 @@ macro_rules! keys {
                     out.extend_from_slice(concat!(",\"", $crate::event::keys::key_name!($name), "\":").as_bytes());
                     self.$name.write(out);
                 )*
+            }
+
+            fn read(from: &mut $crate::event::parse::Fields<'_>) -> Result<Self, $crate::event::parse::Fault> {
+                Ok($strukt {
+                    $($name: from.get(
+                        $crate::event::keys::key_name!($name),
+                        concat!(",\"", $crate::event::keys::key_name!($name), "\":"),
+                    )?,)*
+                })
             }
         }
     };

@@ -4,6 +4,8 @@
 pub mod json;
 mod keys;
 pub mod names;
+pub mod parse;
+pub mod read;
 pub mod schema;
 pub mod text;
 pub mod time;

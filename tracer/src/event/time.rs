@@ -42,6 +42,61 @@ fn civil_from_days(days: u64) -> (u32, u32, u32) {
     (year, month, day)
 }
 
+/// The inverse of [`civil_from_days`], by the same author.
+fn days_from_civil(year: u64, month: u64, day: u64) -> u64 {
+    let y = year - u64::from(month <= 2);
+    let era = y / 400;
+    let yoe = y % 400;
+    let mp = (month + 9) % 12;
+    let doy = (153 * mp + 2) / 5 + day - 1;
+    let doe = yoe * 365 + yoe / 4 - yoe / 100 + doy;
+    era * 146_097 + doe - 719_468
+}
+
+impl Timestamp {
+    /// Reads what [`Json::write`] writes, also with fewer digits of the second's fraction. Years
+    /// from 1970 to 2499.
+    pub fn parse(text: &str) -> Option<Self> {
+        let bytes = text.strip_suffix('Z')?.as_bytes();
+        let number = |from: usize, digits: usize| {
+            let digits = bytes.get(from..from + digits)?;
+            digits.iter().try_fold(0u64, |value, digit| {
+                digit
+                    .is_ascii_digit()
+                    .then(|| value * 10 + u64::from(digit - b'0'))
+            })
+        };
+        let separators = [(4, b'-'), (7, b'-'), (10, b'T'), (13, b':'), (16, b':')];
+        if separators
+            .iter()
+            .any(|(at, byte)| bytes.get(*at) != Some(byte))
+        {
+            return None;
+        }
+        let (year, month, day) = (number(0, 4)?, number(5, 2)?, number(8, 2)?);
+        let (hour, minute, second) = (number(11, 2)?, number(14, 2)?, number(17, 2)?);
+        let ns = match bytes.len() {
+            19 => 0,
+            21..=29 if bytes.get(19) == Some(&b'.') => {
+                let digits = bytes.len() - 20;
+                number(20, digits)? * 10u64.pow(9 - digits as u32)
+            }
+            _ => return None,
+        };
+        let real = (1970..2500).contains(&year)
+            && (1..=12).contains(&month)
+            && (1..=31).contains(&day)
+            && hour < 24
+            && minute < 60
+            && second < 60;
+        real.then(|| {
+            let days = days_from_civil(year, month, day);
+            let seconds = days * 86_400 + hour * 3600 + minute * 60 + second;
+            Timestamp(seconds * 1_000_000_000 + ns)
+        })
+    }
+}
+
 impl Json for Timestamp {
     fn write(&self, out: &mut Vec<u8>) {
         let (year, month, day, hour, minute, second, ns) = self.civil();
@@ -93,6 +148,31 @@ mod tests {
             let mut out = Vec::new();
             Timestamp(ns).write(&mut out);
             assert_eq!(String::from_utf8_lossy(&out), format!("\"{text}\""));
+            assert_eq!(Timestamp::parse(text), Some(Timestamp(ns)));
+        }
+    }
+
+    #[test]
+    fn what_is_no_instant_is_refused() {
+        assert_eq!(
+            Timestamp::parse("1970-01-01T00:00:01.5Z"),
+            Some(Timestamp(1_500_000_000))
+        );
+        for text in [
+            "",
+            "Z",
+            "1970-01-01",
+            "1970-01-01T00:00:00",
+            "1969-12-31T23:59:59Z",
+            "1970-00-01T00:00:00Z",
+            "1970-13-01T00:00:00Z",
+            "1970-01-01T24:00:00Z",
+            "1970-01-01T00:00:00.Z",
+            "1970-01-01T00:00:00.1234567890Z",
+            "1970-01-01T00:00:0éZ",
+            "9999-12-31T23:59:59Z",
+        ] {
+            assert_eq!(Timestamp::parse(text), None, "{text}");
         }
     }
 }

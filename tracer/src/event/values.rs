@@ -1,9 +1,12 @@
 //! The values of the events: closed lists of names, ids, and small records.
 
+use std::borrow::Cow;
+
 use serde_json::{Value, json};
 
 use super::{
     json::{self, Json},
+    read::{Cursor, Read},
     text::Label,
 };
 use crate::event::names;
@@ -51,6 +54,14 @@ macro_rules! names {
 
             fn schema() -> Value {
                 json!({"enum": [$($text),*]})
+            }
+        }
+
+        impl Read for $name {
+            /// A name of a later version is `unknown`, where there is such a name.
+            fn read(from: &mut Cursor<'_>) -> Option<Self> {
+                let text = from.string()?;
+                text.parse().or_else(|()| "unknown".parse()).ok()
             }
         }
     };
@@ -518,7 +529,7 @@ impl Json for Moment {
 /// A hook and the signal that it serves.
 #[derive(Clone, Debug, PartialEq)]
 pub struct HookState {
-    pub signal: &'static str,
+    pub signal: Label,
     pub hook: Label,
     /// Why it is not attached.
     pub error: Option<Label>,
@@ -550,13 +561,14 @@ impl Json for HookState {
 
 /// Names and how often, names that never occurred left out.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
-pub struct Counts(pub Vec<(&'static str, u64)>);
+pub struct Counts(pub Vec<(Cow<'static, str>, u64)>);
 
 impl Counts {
-    pub fn add(&mut self, name: &'static str, count: u64) {
+    pub fn add(&mut self, name: impl Into<Cow<'static, str>>, count: u64) {
         if count == 0 {
             return;
         }
+        let name = name.into();
         match self.0.iter_mut().find(|(known, _)| *known == name) {
             Some((_, total)) => *total += count,
             None => self.0.push((name, count)),

@@ -64,7 +64,7 @@ impl Losses {
     /// Notes losses as said.
     pub fn add(&mut self, kinds: &Counts) {
         for (name, count) in &kinds.0 {
-            self.said.add(name, *count);
+            self.said.add(name.clone(), *count);
         }
     }
 

@@ -159,7 +159,7 @@ fn events(count: u64) -> String {
 /// Largest first.
 fn list(counts: &Counts) -> String {
     let mut counts = counts.0.clone();
-    counts.sort_by_key(|(name, count)| (std::cmp::Reverse(*count), *name));
+    counts.sort_by_key(|(name, count)| (std::cmp::Reverse(*count), name.clone()));
     let counts: Vec<_> = counts
         .iter()
         .map(|(name, count)| format!("{name} {count}"))

@@ -26,8 +26,8 @@ fn lines(text: Text, events: &[Event]) -> String {
 }
 
 fn start() -> Event {
-    let hook = |signal, hook: &str, error: Option<&str>| HookState {
-        signal,
+    let hook = |signal: &str, hook: &str, error: Option<&str>| HookState {
+        signal: Label::from(signal),
         hook: Label::from(hook),
         error: error.map(Label::from),
     };
@@ -87,8 +87,8 @@ fn stop() -> Event {
         body: Body::Stop(Stop {
             why: StopReason::Duration,
             duration_ms: 30_000,
-            written: Counts(vec![("start", 1), ("tcp_close", 23)]),
-            reasons: Counts(vec![("fin_peer_rst", 3), ("fin_peer", 20)]),
+            written: Counts(vec![("start".into(), 1), ("tcp_close".into(), 23)]),
+            reasons: Counts(vec![("fin_peer_rst".into(), 3), ("fin_peer".into(), 20)]),
             lost: 0,
             lost_kinds: Counts::default(),
             recovered: 0,
@@ -104,7 +104,7 @@ fn lost() -> Event {
         body: Body::Lost(Lost {
             count: 23,
             r#where: Where::Ring,
-            kinds: Counts(vec![("tcp_reset", 3), ("tcp_close", 20)]),
+            kinds: Counts(vec![("tcp_reset".into(), 3), ("tcp_close".into(), 20)]),
         }),
     }
 }
