@@ -31,4 +31,6 @@ counters! {
     CONN_INSERTED = 9,
     /// `CONNS` entries removed.
     CONN_REMOVED = 10,
+    /// Ring buffer full: a new name of a process was lost.
+    RING_RENAMED = 11,
 }

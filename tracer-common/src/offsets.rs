@@ -67,6 +67,7 @@ offsets! {
     icsk_ulp_data: "inet_connection_sock"."icsk_ulp_data",
     lrcvtime: "inet_connection_sock"."icsk_ack.lrcvtime",
     lsndtime: "tcp_sock"."lsndtime",
+    rcv_tstamp: "tcp_sock"."rcv_tstamp",
     bytes_acked: "tcp_sock"."bytes_acked",
     bytes_received: "tcp_sock"."bytes_received",
     bytes_sent: "tcp_sock"."bytes_sent",

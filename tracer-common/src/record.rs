@@ -16,6 +16,8 @@ pub mod kind {
     pub const RECV_ERROR: u32 = 5;
     /// tcp_destroy_sock after a TCP_CLOSE that left a descriptor open; a [`Destroyed`].
     pub const DESTROYED: u32 = 6;
+    /// task_rename of a thread-group leader: exec or prctl; a [`Renamed`].
+    pub const RENAMED: u32 = 7;
 }
 
 /// The head of every record.
@@ -51,7 +53,7 @@ pub struct Record {
     pub extra: u64,
 }
 
-crate::assert_size!(Record, 32 + 224 + 160 + 40 + 8);
+crate::assert_size!(Record, 32 + 224 + 168 + 40 + 8);
 
 /// The descriptor is gone: no more calls can follow.
 #[repr(C)]
@@ -64,7 +66,21 @@ pub struct Destroyed {
     pub write_errno: u16,
     /// [`crate::conn::flag`]s at the end.
     pub flags: u32,
+    /// What the process had read in the end.
+    pub rcv_nxt: u32,
+    pub copied_seq: u32,
     pub reserved: u32,
 }
 
-crate::assert_size!(Destroyed, 48);
+crate::assert_size!(Destroyed, 56);
+
+/// A process has another name from now on.
+#[repr(C)]
+#[cfg_attr(feature = "user", derive(zerocopy::FromBytes))]
+#[derive(Clone, Copy, Debug)]
+pub struct Renamed {
+    pub head: Head,
+    pub task: Task,
+}
+
+crate::assert_size!(Renamed, 72);

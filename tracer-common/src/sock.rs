@@ -54,6 +54,9 @@ pub struct SockSnap {
     pub jiffies: u32,
     pub lrcvtime: u32,
     pub lsndtime: u32,
+    /// Jiffies of the last segment received that acknowledged anything.
+    pub rcv_tstamp: u32,
+    pub reserved2: u32,
     /// Inode number of the network namespace.
     pub netns: u32,
     pub uid: u32,
@@ -104,6 +107,8 @@ impl SockSnap {
         jiffies: 0,
         lrcvtime: 0,
         lsndtime: 0,
+        rcv_tstamp: 0,
+        reserved2: 0,
         netns: 0,
         uid: 0,
         sk_err: 0,
@@ -133,4 +138,4 @@ impl SockSnap {
     }
 }
 
-crate::assert_size!(SockSnap, 160);
+crate::assert_size!(SockSnap, 168);

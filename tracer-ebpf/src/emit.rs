@@ -4,7 +4,7 @@ use core::ptr;
 
 use tracer_common::{
     conn::Conn,
-    record::{Destroyed, Head, Record},
+    record::{Head, Record},
     sock::SockSnap,
     task::Task,
 };
@@ -90,13 +90,14 @@ pub fn bare(event: Event, sk: u64, cookie: u64, fill: impl FnOnce(&mut SockSnap)
     });
 }
 
+/// A small record, made by the caller. `lost`: counter for a full ring.
 #[inline(always)]
-pub fn destroyed(body: Destroyed, lost: u32) {
-    let Some(mut entry) = EVENTS.reserve::<Destroyed>(0) else {
+pub fn whole<T: Copy + 'static>(body: T, lost: u32) {
+    let Some(mut entry) = EVENTS.reserve::<T>(0) else {
         count(lost);
         return;
     };
-    entry.write(body);
+    copy(entry.as_mut_ptr(), &raw const body);
     entry.submit(0);
 }
 

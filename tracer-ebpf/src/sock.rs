@@ -239,6 +239,7 @@ impl Tcp {
         snap.jiffies = jiffies();
         snap.lrcvtime = self.u32(offset!(lrcvtime));
         snap.lsndtime = self.u32(offset!(lsndtime));
+        snap.rcv_tstamp = self.u32(offset!(rcv_tstamp));
         snap.linger2 = self.u32(offset!(linger2)) as i32;
         snap.retransmits = self.u8(offset!(icsk_retransmits));
         snap.probes_out = self.u8(offset!(icsk_probes_out));

@@ -6,7 +6,7 @@ use tracer_common::conn::Conn;
 use crate::{
     core::{
         assemble::Assembler,
-        decode::{DecodeError, decode},
+        decode::{DecodeError, Told, decode},
         filter::Filter,
         join::Joiner,
     },
@@ -75,7 +75,11 @@ impl Pipeline {
         match decode(bytes) {
             Ok(told) => {
                 self.newest_ns = self.newest_ns.max(told.ts_ns());
-                self.joiner.take(told);
+                match told {
+                    Told::Record(record) => self.joiner.take(record),
+                    Told::Destroyed(body) => self.joiner.destroyed(&body),
+                    Told::Renamed(body) => self.assembler.renamed(&body.task),
+                }
             }
             Err(error) => self.undecodable(error),
         }

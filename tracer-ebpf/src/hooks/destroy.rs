@@ -19,6 +19,7 @@ use tracer_common::{
 use crate::{
     conns,
     emit::{self, Event},
+    globals::offset,
     maps::count,
     sock::Sock,
 };
@@ -40,6 +41,7 @@ pub fn destroy_sock(ctx: BtfTracePointContext) -> i32 {
 
 #[inline(always)]
 fn tell(sk: Sock, conn: &Conn) {
+    let Some(tcp) = sk.tcp() else { return };
     let head = Head {
         ts_ns: conns::now(),
         sk: sk.key(),
@@ -53,9 +55,11 @@ fn tell(sk: Sock, conn: &Conn) {
         read_errno: conn.read_errno,
         write_errno: conn.write_errno,
         flags: conn.flags,
+        rcv_nxt: tcp.u32(offset!(rcv_nxt)),
+        copied_seq: tcp.u32(offset!(copied_seq)),
         reserved: 0,
     };
-    emit::destroyed(body, counters::RING_DESTROYED);
+    emit::whole(body, counters::RING_DESTROYED);
 }
 
 #[inline(always)]

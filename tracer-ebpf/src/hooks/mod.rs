@@ -3,6 +3,7 @@
 mod accept;
 mod destroy;
 mod io;
+mod rename;
 mod reset;
 mod scan;
 mod set_state;

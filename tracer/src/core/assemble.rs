@@ -37,6 +37,9 @@ const ENDED_MAX: usize = 65_536;
 /// Slots for connections that may be in TIME_WAIT.
 const RECENT_SLOTS: usize = 16_384;
 
+/// Processes whose new name is remembered.
+const RENAMED_MAX: usize = 16_384;
+
 /// What is the same for every event of a run.
 #[derive(Clone, Debug)]
 pub struct Run {
@@ -80,6 +83,8 @@ pub struct Assembler {
     ended: FxHashMap<u64, Ended>,
     /// Ended, perhaps in TIME_WAIT: direct-mapped by cookie, which counts up, so the newest win.
     recent: Vec<Option<Box<(u64, Ids)>>>,
+    /// Process (pid, start) → its name since it renamed itself or called exec.
+    renamed: FxHashMap<(u32, u64), Comm>,
     /// Second, and RSTs without a socket written in it.
     stray: (u64, u64),
     stray_suppressed: u64,
@@ -95,6 +100,7 @@ impl Assembler {
             lost: 0,
             ended: FxHashMap::default(),
             recent: vec![None; RECENT_SLOTS],
+            renamed: FxHashMap::default(),
             stray: (0, 0),
             stray_suppressed: 0,
         }
@@ -112,6 +118,22 @@ impl Assembler {
             node: self.run.node.clone(),
             boot_id: self.run.boot_id.clone(),
         }
+    }
+
+    /// A process has another name from now on.
+    pub fn renamed(&mut self, task: &Task) {
+        if self.renamed.len() >= RENAMED_MAX {
+            // Most of them have long ended; who is alive shows its name again soon.
+            self.renamed.clear();
+        }
+        self.renamed
+            .insert((task.tgid, task.start_ns), Comm(task.comm_bytes()));
+    }
+
+    /// The name of a process now.
+    fn comm(&self, task: &Task) -> Comm {
+        let newer = self.renamed.get(&(task.tgid, task.start_ns));
+        newer.copied().unwrap_or(Comm(task.comm_bytes()))
     }
 
     /// `None`: nothing to write.
@@ -161,7 +183,11 @@ impl Assembler {
 
     fn judge(&self, finished: &Finished) -> Facts {
         let Record { conn, sock, .. } = &finished.close;
-        let bytes = numbers::bytes(conn, sock);
+        let mut bytes = numbers::bytes(conn, sock);
+        if finished.held && bytes.rx_unread != Some(0) && !conn.has(flag::CLOSE_IN_TASK) {
+            // The process may still read it.
+            bytes.rx_unread = None;
+        }
         let verdict = classify::classify(&Evidence {
             conn,
             sock,
@@ -307,12 +333,12 @@ impl Assembler {
             },
             pid: owner.map(|task| task.tgid),
             tid: owner.map(|task| task.tid),
-            comm: owner.map(comm),
+            comm: owner.map(|task| self.comm(task)),
             exe: None,
             uid: sock.has(sock_bit::FULL).then_some(sock.uid),
             attribution: attribution_of(conn),
             closer_pid: closer.map(|task| task.tgid),
-            closer_comm: closer.map(comm),
+            closer_comm: closer.map(|task| self.comm(task)),
             netns: (sock.netns != 0).then_some(sock.netns),
             cgroup: None,
             container_id: None,
@@ -320,7 +346,7 @@ impl Assembler {
             pod_uid: None,
             unit: None,
             peer_pid: peer.map(|task| task.tgid),
-            peer_comm: peer.map(comm),
+            peer_comm: peer.map(|task| self.comm(task)),
             peer_conn: id(conn.peer_cookie),
             peer_container_id: None,
         }
@@ -394,7 +420,7 @@ impl Assembler {
         if record.actor.is_known() {
             ids.pid = Some(record.actor.tgid);
             ids.tid = Some(record.actor.tid);
-            ids.comm = Some(comm(&record.actor));
+            ids.comm = Some(self.comm(&record.actor));
             ids.attribution = Attribution::Io;
         }
         let io = IoError {
@@ -429,10 +455,6 @@ pub struct Facts {
     pub first_end_ns: Option<u64>,
     pub idle: Idle,
     pub bytes: Bytes,
-}
-
-fn comm(task: &Task) -> Comm {
-    Comm(task.comm_bytes())
 }
 
 fn attribution_of(conn: &Conn) -> Attribution {

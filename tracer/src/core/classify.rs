@@ -44,6 +44,10 @@ const ETIMEDOUT: i32 = 110;
 /// `sk_shutdown` of a socket that close() has gone through.
 const SHUTDOWN_MASK: u8 = 3;
 
+/// A last segment longer ago than this did not bring the present change about. The timer it is told
+/// from runs for seconds; half a second at HZ=100, 50 ms at HZ=1000.
+const SEGMENT_AGO_JIFFIES: u32 = 50;
+
 /// A RST that this end sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SentRst {
@@ -115,6 +119,10 @@ impl Evidence<'_> {
                 Verdict::new(Reason::ConnectRefused, ClosedBy::Peer, How::Rst)
             }
             ETIMEDOUT => Verdict::new(Reason::ConnectTimeout, ClosedBy::Kernel, How::Timeout),
+            // The process was told of the ICMP error and closed the socket.
+            0 if self.sock.sk_err_soft != 0 => {
+                Verdict::new(Reason::ConnectUnreachable, ClosedBy::Unknown, How::Icmp)
+            }
             0 if self.sock.shutdown == SHUTDOWN_MASK => {
                 Verdict::new(Reason::ConnectCancelled, ClosedBy::Local, How::None)
             }
@@ -191,6 +199,23 @@ impl Evidence<'_> {
                 _ => None,
             },
         }
+    }
+
+    /// The FIN_WAIT2 timer of an orphan: with a RST, or silently if tcp_fin_timeout or TCP_LINGER2 is
+    /// above 60 s. Otherwise an orphan leaves FIN_WAIT2 on a segment.
+    fn fin_wait_timer(&self) -> bool {
+        let sock = self.sock;
+        if sock.state != state::FIN_WAIT2 || sock.sk_err != 0 {
+            return false;
+        }
+        let with_rst = self.sent.is_some_and(|rst| {
+            rst.before_close && !rst.answers && rst.cause == Some(RstCause::State)
+        });
+        let silently = self.sent.is_none()
+            && sock.has_sock_flag(sock_flag::DEAD)
+            && !sock.has_sock_flag(sock_flag::DONE)
+            && sock.jiffies.wrapping_sub(sock.rcv_tstamp) > SEGMENT_AGO_JIFFIES;
+        with_rst || silently
     }
 
     /// The kernel gave up: an error that no segment and no process brought. It is ETIMEDOUT, or

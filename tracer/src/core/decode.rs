@@ -1,6 +1,6 @@
 //! Ring buffer bytes to records. Total: whatever the bytes are, the answer is a record or an error.
 
-use tracer_common::record::{Destroyed, Head, Record, kind};
+use tracer_common::record::{Destroyed, Head, Record, Renamed, kind};
 use zerocopy::FromBytes;
 
 /// What the kernel side told.
@@ -14,6 +14,8 @@ pub enum Told {
     Record(Record),
     /// [`kind::DESTROYED`].
     Destroyed(Destroyed),
+    /// [`kind::RENAMED`].
+    Renamed(Renamed),
 }
 
 impl Told {
@@ -22,6 +24,7 @@ impl Told {
         match self {
             Told::Record(record) => record.head.ts_ns,
             Told::Destroyed(body) => body.head.ts_ns,
+            Told::Renamed(body) => body.head.ts_ns,
         }
     }
 }
@@ -65,6 +68,9 @@ pub fn decode(bytes: &[u8]) -> Result<Told, DecodeError> {
         kind::DESTROYED => Destroyed::read_from_bytes(bytes)
             .map(Told::Destroyed)
             .map_err(|_| error),
+        kind::RENAMED => Renamed::read_from_bytes(bytes)
+            .map(Told::Renamed)
+            .map_err(|_| error),
         _ => Err(error),
     }
 }
@@ -84,7 +90,9 @@ mod tests {
                 let answer = decode(&bytes);
                 let is_record = (1..=5).contains(&kind) && length == size_of::<Record>();
                 let is_destroyed = kind == 6 && length == size_of::<Destroyed>();
-                assert_eq!(answer.is_ok(), is_record || is_destroyed, "{kind} {length}");
+                let is_renamed = kind == 7 && length == size_of::<Renamed>();
+                let expected = is_record || is_destroyed || is_renamed;
+                assert_eq!(answer.is_ok(), expected, "{kind} {length}");
             }
         }
     }

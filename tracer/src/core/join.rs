@@ -14,7 +14,7 @@ use tracer_common::{
     record::{Destroyed, Record, kind},
 };
 
-use super::{classify::SentRst, decode::Told};
+use super::classify::SentRst;
 use crate::event::names::RstReasons;
 
 /// Wait for what follows in the same breath.
@@ -97,6 +97,8 @@ pub struct Joiner {
     held: VecDeque<(u64, Box<Record>)>,
     /// Cookies of sockets that are gone.
     gone: VecDeque<(u64, u64)>,
+    /// Ends that wait for nothing more.
+    ready: Vec<Finished>,
 }
 
 impl Joiner {
@@ -108,19 +110,17 @@ impl Joiner {
             late: VecDeque::new(),
             held: VecDeque::new(),
             gone: VecDeque::new(),
+            ready: Vec::new(),
         }
     }
 
-    /// Takes one record.
-    pub fn take(&mut self, told: Told) {
-        match told {
-            Told::Destroyed(body) => self.destroyed(&body),
-            Told::Record(record) => match record.head.kind {
-                kind::CLOSE => self.closed(record),
-                kind::RST_SENT => self.rst_sent(record),
-                kind::RST_RECEIVED => self.hold(record),
-                _ => self.io_error(record),
-            },
+    /// Takes one record of a socket.
+    pub fn take(&mut self, record: Record) {
+        match record.head.kind {
+            kind::CLOSE => self.closed(record),
+            kind::RST_SENT => self.rst_sent(record),
+            kind::RST_RECEIVED => self.hold(record),
+            _ => self.io_error(record),
         }
     }
 
@@ -154,6 +154,10 @@ impl Joiner {
         for (_, record) in self.held.iter().filter(|(_, r)| r.head.cookie == cookie) {
             finished.note_io_error(record);
         }
+        // The same socket was connected again and has ended again: the first end is overdue.
+        if let Some(earlier) = self.pending.remove(&cookie) {
+            self.ready.push(earlier.finished);
+        }
         let deadline_ns = close_ns + if orphan { GRACE_NS } else { HELD_NS };
         let queue = if orphan {
             &mut self.soon
@@ -170,13 +174,19 @@ impl Joiner {
         );
     }
 
-    fn destroyed(&mut self, body: &Destroyed) {
+    /// The descriptor of a socket is gone.
+    pub fn destroyed(&mut self, body: &Destroyed) {
         let cookie = body.head.cookie;
         let deadline_ns = body.head.ts_ns + GRACE_NS;
         self.gone.push_back((deadline_ns, cookie));
         if let Some(pending) = self.pending.get_mut(&cookie) {
             pending.finished.io = IoErrors::of_destroyed(body);
             pending.finished.held = false;
+            let Record { conn, sock, .. } = &mut pending.finished.close;
+            if !conn.has(flag::CLOSE_IN_TASK) {
+                // What had been received before could still be read after TCP_CLOSE.
+                (sock.rcv_nxt, sock.copied_seq) = (body.rcv_nxt, body.copied_seq);
+            }
             if deadline_ns < pending.deadline_ns {
                 pending.deadline_ns = deadline_ns;
                 self.soon.push_back((deadline_ns, cookie));
@@ -250,6 +260,9 @@ impl Joiner {
         mut look_up: impl FnMut(u64) -> Option<Conn>,
         mut emit: impl FnMut(Joined),
     ) {
+        for finished in self.ready.drain(..) {
+            emit(Joined::End(Box::new(finished)));
+        }
         while self.held.front().is_some_and(|(at, _)| *at <= now_ns) {
             let Some((_, record)) = self.held.pop_front() else {
                 break;
@@ -286,6 +299,7 @@ impl Joiner {
                     // Errors past the third are counted in the kernel only.
                     if let Some(conn) = look_up(finished.close.head.sk)
                         && conn.cookie == cookie
+                        && conn.birth_ns == finished.close.conn.birth_ns
                     {
                         finished.io = IoErrors::of(&conn);
                     }

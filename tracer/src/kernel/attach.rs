@@ -43,7 +43,7 @@ enum At {
     Tracepoint(&'static str, &'static str),
 }
 
-const HOOKS: [Hook; 9] = [
+const HOOKS: [Hook; 10] = [
     Hook {
         program: "destroy_sock",
         signal: "socket_end",
@@ -67,6 +67,12 @@ const HOOKS: [Hook; 9] = [
         signal: "sigpipe",
         at: At::TpBtf("signal_generate"),
         blind: Some("SIGPIPE"),
+    },
+    Hook {
+        program: "task_rename",
+        signal: "process_name",
+        at: At::TpBtf("task_rename"),
+        blind: Some("new names of processes between their connect or accept and the end"),
     },
     Hook {
         program: "send_length",
