@@ -157,12 +157,7 @@ impl Evidence<'_> {
         if let Some(reason) = self.timeout(first) {
             return cut(reason, ClosedBy::Kernel, How::Timeout);
         }
-        if self.sock.state == state::FIN_WAIT2
-            && sent(RstCause::State)
-            && self
-                .sent
-                .is_some_and(|rst| rst.before_close && !rst.answers)
-        {
+        if self.fin_wait_timer() {
             return Verdict::new(Reason::TimeoutFinWait, ClosedBy::Local, How::Fin);
         }
         if let Some(reason) = self.abort(first) {
