@@ -102,6 +102,12 @@ pub struct Conn {
     /// One of [`attribution`].
     pub attribution: u8,
     pub reserved: u8,
+    /// What the process had read of an ended connection by its last receive.
+    pub copied_seq: u32,
+    /// Errno that ICMP reported before the end, 0 for none. A process may consume it unseen
+    /// (SO_ERROR).
+    pub icmp_errno: u16,
+    pub reserved2: u16,
 }
 
 impl Conn {
@@ -129,6 +135,9 @@ impl Conn {
         rst_reason: 0,
         attribution: attribution::NONE,
         reserved: 0,
+        copied_seq: 0,
+        icmp_errno: 0,
+        reserved2: 0,
     };
 
     #[inline(always)]
@@ -137,7 +146,7 @@ impl Conn {
     }
 }
 
-crate::assert_size!(Conn, 224);
+crate::assert_size!(Conn, 232);
 
 /// Key of the `LISTENERS` map.
 #[repr(C)]

@@ -53,7 +53,7 @@ pub struct Record {
     pub extra: u64,
 }
 
-crate::assert_size!(Record, 32 + 224 + 168 + 40 + 8);
+crate::assert_size!(Record, 32 + 232 + 168 + 40 + 8);
 
 /// The descriptor is gone: no more calls can follow.
 #[repr(C)]

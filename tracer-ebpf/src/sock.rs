@@ -72,6 +72,11 @@ impl Sock {
     }
 
     #[inline(always)]
+    pub fn err_soft(self) -> i32 {
+        field(self.0, offset!(sk_err_soft), 0)
+    }
+
+    #[inline(always)]
     pub fn shutdown(self) -> u8 {
         field(self.0, offset!(sk_shutdown), 0)
     }
@@ -140,7 +145,7 @@ impl Sock {
         self.snap_common(snap);
         snap.uid = field(self.0, offset!(sk_uid), 0);
         snap.sk_err = self.err();
-        snap.sk_err_soft = field(self.0, offset!(sk_err_soft), 0);
+        snap.sk_err_soft = self.err_soft();
         snap.sk_flags = self.flags();
         snap.shutdown = self.shutdown();
         snap.max_ack_backlog = field(self.0, offset!(sk_max_ack_backlog), 0);

@@ -21,6 +21,7 @@ use tracer_common::{
 use crate::{
     conns,
     emit::{self, Event},
+    globals::offset,
     hooks::sigpipe,
     maps::MPTCP_OWNERS,
     read::copy,
@@ -68,6 +69,12 @@ fn on_io(ctx: &BtfTracePointContext, kind: u32) {
     let tgid = (bpf_get_current_pid_tgid() >> 32) as u32;
     if conn.owner.tgid != tgid && ret >= 0 && !conn.has(flag::CLOSED) {
         change_owner(conn);
+    }
+    if kind == kind::RECV_ERROR && conn.has(flag::CLOSED) {
+        // What was received before the end can be read after it.
+        if let Some(tcp) = sk.tcp() {
+            conn.copied_seq = tcp.u32(offset!(copied_seq));
+        }
     }
     if ret < 0 {
         on_error(sk, conn, kind, -ret);

@@ -2,6 +2,7 @@
 
 mod accept;
 mod destroy;
+mod error_report;
 mod io;
 mod rename;
 mod reset;

@@ -230,6 +230,7 @@ fn report(sk: Sock, tcp: Tcp, conn: &mut Conn, oldstate: u8) {
     if orphan {
         conn.flags |= flag::ORPHAN;
     }
+    conn.copied_seq = tcp.u32(offset!(copied_seq));
     ensure_cookie(sk, conn);
     conns::resolve_owner(sk, tcp, conn, u16::from_be(tcp.u16(offset!(inet_sport))));
     conns::part(conn);

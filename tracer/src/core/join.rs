@@ -295,14 +295,12 @@ impl Joiner {
                     continue;
                 };
                 let mut finished = pending.finished;
-                if finished.held && finished.io.count > 0 {
-                    // Errors past the third are counted in the kernel only.
-                    if let Some(conn) = look_up(finished.close.head.sk)
-                        && conn.cookie == cookie
-                        && conn.birth_ns == finished.close.conn.birth_ns
-                    {
-                        finished.io = IoErrors::of(&conn);
-                    }
+                if finished.held
+                    && let Some(conn) = look_up(finished.close.head.sk)
+                    && conn.cookie == cookie
+                    && conn.birth_ns == finished.close.conn.birth_ns
+                {
+                    finished.update(&conn);
                 }
                 emit(Joined::End(Box::new(finished)));
             }
@@ -316,6 +314,15 @@ impl Joiner {
 }
 
 impl Finished {
+    /// What has happened since TCP_CLOSE on a descriptor that is still open.
+    fn update(&mut self, now: &Conn) {
+        // Errors past the third are counted in the kernel only.
+        self.io = IoErrors::of(now);
+        if !self.close.conn.has(flag::CLOSE_IN_TASK) {
+            self.close.sock.copied_seq = now.copied_seq;
+        }
+    }
+
     fn note_io_error(&mut self, record: &Record) {
         let first = match record.head.kind {
             kind::SEND_ERROR => &mut self.write_error_ns,

@@ -43,7 +43,7 @@ enum At {
     Tracepoint(&'static str, &'static str),
 }
 
-const HOOKS: [Hook; 10] = [
+const HOOKS: [Hook; 11] = [
     Hook {
         program: "destroy_sock",
         signal: "socket_end",
@@ -61,6 +61,12 @@ const HOOKS: [Hook; 10] = [
         signal: "rst_received",
         at: At::TpBtf("tcp_receive_reset"),
         blind: Some("RSTs that this node receives"),
+    },
+    Hook {
+        program: "error_report",
+        signal: "icmp_error",
+        at: At::TpBtf("inet_sk_error_report"),
+        blind: Some("ICMP errors that a process consumes before it closes"),
     },
     Hook {
         program: "signal_generate",
