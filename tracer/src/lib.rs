@@ -6,5 +6,6 @@ pub mod demo;
 pub mod event;
 pub mod kernel;
 pub mod pipeline;
+pub mod replay;
 pub mod run;
 pub mod sink;

@@ -4,7 +4,7 @@ use std::{io::Write, process::ExitCode};
 
 use tracer::{
     cli::{self, Command, Log, LogFormat, Usage},
-    demo, run,
+    demo, replay, run,
 };
 
 fn main() -> ExitCode {
@@ -24,6 +24,10 @@ fn main() -> ExitCode {
         Command::Live(settings) => {
             log_to_stderr(&settings.log);
             run::run(*settings)
+        }
+        Command::Replay(settings) => {
+            log_to_stderr(&settings.log);
+            replay::replay(&settings)
         }
         Command::Demo(log) => {
             log_to_stderr(&log);

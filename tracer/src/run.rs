@@ -166,7 +166,11 @@ impl Tracing {
         }
         let mut assembler = Assembler::new(run);
         assembler.wall_offset_ns = wall_offset_ns();
-        let format = Format::choose(&settings);
+        let format = Format::choose(
+            settings.output,
+            settings.wide,
+            settings.output_file.is_none(),
+        );
         let mut pipeline = Pipeline::new(
             Joiner::new(layout.rst_reasons),
             assembler,

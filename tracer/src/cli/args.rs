@@ -115,6 +115,31 @@ pub struct Live {
     #[arg(long, value_name = "N", help_heading = "Output")]
     pub count: Option<String>,
 
+    #[command(flatten)]
+    pub filters: Filters,
+
+    /// Attach by this family of hooks [default: auto]
+    #[arg(long, value_name = "FAMILY", value_parser = Words(&["auto", "tp_btf"]), help_heading = "Kernel")]
+    pub hooks: Option<String>,
+
+    /// Buffer between kernel and tracer [default: 16M]
+    ///
+    /// Rounded up to a power of two, 64K at least. Larger survives longer bursts; `lost` lines say
+    /// when it was too small.
+    #[arg(long, value_name = "SIZE", help_heading = "Kernel")]
+    pub ring_size: Option<String>,
+
+    /// Connections that can be tracked at a time [default: 131072]
+    #[arg(long, value_name = "N", help_heading = "Kernel")]
+    pub max_connections: Option<String>,
+
+    #[command(flatten)]
+    pub log: Log,
+}
+
+/// What to write: the same for a live run and for a recording.
+#[derive(Debug, Default, Args)]
+pub struct Filters {
     /// Leave out clean closes
     ///
     /// Clean is an end by FIN without any RST or error on the connection, nothing unread,
@@ -161,21 +186,32 @@ pub struct Live {
     /// `tracer explain REASON` says what each one means. A tcp_reset has no reason and is left out.
     #[arg(long, value_name = "LIST", value_parser = Names(reasons), hide_possible_values = true, help_heading = "Filters")]
     pub reason: Vec<String>,
+}
 
-    /// Attach by this family of hooks [default: auto]
-    #[arg(long, value_name = "FAMILY", value_parser = Words(&["auto", "tp_btf"]), help_heading = "Kernel")]
-    pub hooks: Option<String>,
+/// Options of `tracer replay`.
+#[derive(Debug, Default, Args)]
+pub struct Replay {
+    /// Recordings made with `-o json`, several are merged by time; `-`: standard input, also while it grows
+    #[arg(required = true, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub files: Vec<PathBuf>,
 
-    /// Buffer between kernel and tracer [default: 16M]
+    /// How to write events [default: auto]
     ///
-    /// Rounded up to a power of two, 64K at least. Larger survives longer bursts; `lost` lines say
-    /// when it was too small.
-    #[arg(long, value_name = "SIZE", help_heading = "Kernel")]
-    pub ring_size: Option<String>,
+    /// `auto`: text on a terminal, json otherwise. json gives the lines of the recording back as they
+    /// are.
+    #[arg(short, long, value_name = "FORMAT", value_parser = Words(&["auto", "json", "text"]), help_heading = "Output")]
+    pub output: Option<String>,
 
-    /// Connections that can be tracked at a time [default: 131072]
-    #[arg(long, value_name = "N", help_heading = "Kernel")]
-    pub max_connections: Option<String>,
+    /// Text without the limit of 100 columns, with more of them
+    #[arg(short, long, help_heading = "Output")]
+    pub wide: bool,
+
+    /// How fast: as it happened, ten times that, or at once [default: max]
+    #[arg(long, value_name = "SPEED", value_parser = Words(&["1", "10", "max"]), help_heading = "Output")]
+    pub speed: Option<String>,
+
+    #[command(flatten)]
+    pub filters: Filters,
 
     #[command(flatten)]
     pub log: Log,
@@ -216,6 +252,12 @@ pub enum Sub {
         #[arg(long, hide = true)]
         port: Option<u16>,
     },
+    /// Show recorded events again, with the same outputs and filters
+    ///
+    /// `tracer -o json > ends.ndjson` makes a recording. A line that is no event is counted, told
+    /// with its number and passed over. Options can also be set in the environment; the
+    /// configuration file is not read.
+    Replay(Box<Replay>),
     /// Say what a reason or a pattern means, how it comes about and what to check next
     Explain {
         /// A value of the keys `reason` or `pattern`

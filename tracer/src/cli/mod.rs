@@ -15,13 +15,15 @@ use clap::{Parser, error::ErrorKind};
 
 pub use args::Part;
 use args::{Cli, Sub};
-pub use settings::{Log, LogFormat, Output, Settings, Stories};
+pub use settings::{Log, LogFormat, Output, Replay, Settings, Speed, Stories};
 
 /// What to do.
 #[derive(Debug, PartialEq)]
 pub enum Command {
     /// Trace.
     Live(Box<Settings>),
+    /// Show recordings.
+    Replay(Box<Replay>),
     /// Break a pipe and explain it.
     Demo(Log),
     /// Be one of the two ends of the demo's connection.
@@ -63,6 +65,7 @@ pub fn parse(
             Some((part, port)) => Command::DemoPart(part, port),
             None => Command::Demo(settings::demo(log, env)?),
         },
+        Some(Sub::Replay(args)) => Command::Replay(Box::new(settings::replay(*args, env)?)),
         Some(Sub::Explain { name }) => Command::Print(explain::page(&name)?),
         Some(Sub::Schema) => Command::Print(generate::schema()),
         Some(Sub::Generate { what }) => Command::Print(generate::text(what)),

@@ -34,12 +34,31 @@ pub struct Settings {
 impl Settings {
     /// Whether to write text rather than JSON.
     pub fn is_text(&self, stdout_is_terminal: bool) -> bool {
-        match self.output {
-            Output::Auto => stdout_is_terminal && self.output_file.is_none(),
-            Output::Json => false,
-            Output::Text => true,
-        }
+        let terminal = stdout_is_terminal && self.output_file.is_none();
+        self.output.is_text(terminal)
     }
+}
+
+/// How to show a recording.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Replay {
+    /// `-` is standard input.
+    pub files: Vec<PathBuf>,
+    pub output: Output,
+    pub wide: bool,
+    pub speed: Speed,
+    pub filter: Filter,
+    pub log: Log,
+}
+
+/// How fast a recording is shown.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Speed {
+    /// This many times as fast as it happened.
+    Times(u32),
+    /// As fast as it can be read.
+    #[default]
+    Max,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -49,6 +68,17 @@ pub enum Output {
     Auto,
     Json,
     Text,
+}
+
+impl Output {
+    /// Whether to write text rather than JSON; `terminal`: to a terminal.
+    pub fn is_text(self, terminal: bool) -> bool {
+        match self {
+            Output::Auto => terminal,
+            Output::Json => false,
+            Output::Text => true,
+        }
+    }
 }
 
 /// Which ends get a story and a timeline.
@@ -97,18 +127,7 @@ pub fn live(args: args::Live, env: impl Fn(&str) -> Option<OsString>) -> Result<
             .unwrap_or_default(),
         duration: from.one("for", args.duration, values::duration)?,
         count: from.one("count", args.count, values::count)?,
-        filter: Filter {
-            abnormal: switch(&mut from, "abnormal", args.abnormal)?,
-            events: from.list("events", args.events, values::kind)?,
-            pids: from.list("pid", args.pid, values::pid)?,
-            comms: from.list("comm", args.comm, values::comm)?,
-            ports: from.list("port", args.port, values::port)?,
-            local_ports: from.list("local_port", args.local_port, values::port)?,
-            peers: from.list("peer", args.peer, values::network)?,
-            containers: from.list("container", args.container, values::container)?,
-            units: from.list("unit", args.unit, values::unit)?,
-            reasons: from.list("reason", args.reason, values::reason)?,
-        },
+        filter: filter(&mut from, args.filters)?,
         hooks: from
             .one("hooks", args.hooks, values::hooks)?
             .unwrap_or_default(),
@@ -126,6 +145,48 @@ pub fn live(args: args::Live, env: impl Fn(&str) -> Option<OsString>) -> Result<
     };
     from.finish()?;
     Ok(settings)
+}
+
+/// The settings of a replay, which reads no configuration file.
+pub fn replay(args: args::Replay, env: impl Fn(&str) -> Option<OsString>) -> Result<Replay, Usage> {
+    let without_file = |name: &str| env(name).filter(|_| name != "TRACER_CONFIG");
+    let mut from = Sources::new(None, without_file)?;
+    let stdin = args.files.iter().filter(|file| file.as_os_str() == "-");
+    if stdin.count() > 1 {
+        return Err(Usage(
+            "replay: standard input, `-`, was given more than once".to_owned(),
+        ));
+    }
+    Ok(Replay {
+        files: args.files,
+        output: from
+            .one("output", args.output, values::output)?
+            .unwrap_or_default(),
+        wide: switch(&mut from, "wide", args.wide)?,
+        speed: from
+            .one("speed", args.speed, values::speed)?
+            .unwrap_or_default(),
+        filter: filter(&mut from, args.filters)?,
+        log: log(&mut from, args.log)?,
+    })
+}
+
+fn filter<E: Fn(&str) -> Option<OsString>>(
+    from: &mut Sources<E>,
+    args: args::Filters,
+) -> Result<Filter, Usage> {
+    Ok(Filter {
+        abnormal: switch(from, "abnormal", args.abnormal)?,
+        events: from.list("events", args.events, values::kind)?,
+        pids: from.list("pid", args.pid, values::pid)?,
+        comms: from.list("comm", args.comm, values::comm)?,
+        ports: from.list("port", args.port, values::port)?,
+        local_ports: from.list("local_port", args.local_port, values::port)?,
+        peers: from.list("peer", args.peer, values::network)?,
+        containers: from.list("container", args.container, values::container)?,
+        units: from.list("unit", args.unit, values::unit)?,
+        reasons: from.list("reason", args.reason, values::reason)?,
+    })
 }
 
 /// The settings of the demo, which reads no configuration file.

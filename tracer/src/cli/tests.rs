@@ -361,6 +361,25 @@ fn commands() {
 }
 
 #[test]
+fn replay_takes_files_filters_and_the_environment() {
+    let args = [
+        "replay", "a.ndjson", "-", "--speed", "10", "--port", "80,443",
+    ];
+    let env = [("TRACER_ABNORMAL", "true"), ("TRACER_CONFIG", "/nowhere")];
+    let Ok(Command::Replay(settings)) = parse_in(&args, &env) else {
+        panic!("{args:?}");
+    };
+    assert_eq!(settings.files, [PathBuf::from("a.ndjson"), "-".into()]);
+    assert_eq!(settings.speed, Speed::Times(10));
+    assert_eq!(settings.filter.ports, [80, 443]);
+    assert!(settings.filter.abnormal);
+    assert!(wrong(&["replay"], &[]).contains("<FILE>"));
+    assert!(wrong(&["replay", "-", "-"], &[]).contains("more than once"));
+    assert!(wrong(&["replay", "a", "--speed", "2"], &[]).contains("expected 1, 10 or max"));
+    assert!(wrong(&["replay", "a", "--reason", "rst"], &[]).contains("rst_peer"));
+}
+
+#[test]
 fn help_fits_a_hundred_columns_and_explains_every_option() {
     for args in [
         &["--help"][..],

@@ -4,7 +4,7 @@ use std::{net::IpAddr, str::FromStr, time::Duration};
 
 use ipnet::{IpNet, Ipv4Net};
 
-use super::settings::{Hooks, LogFormat, Output, Stories};
+use super::settings::{Hooks, LogFormat, Output, Speed, Stories};
 use crate::event::{
     schema,
     values::{Kind, Reason},
@@ -48,6 +48,15 @@ pub fn output(text: &str) -> Parsed<Output> {
             Err("the live view is not in this version; expected auto, json or text".to_owned())
         }
         _ => Err("expected auto, json or text".to_owned()),
+    }
+}
+
+pub fn speed(text: &str) -> Parsed<Speed> {
+    match text {
+        "1" => Ok(Speed::Times(1)),
+        "10" => Ok(Speed::Times(10)),
+        "max" => Ok(Speed::Max),
+        _ => Err("expected 1, 10 or max".to_owned()),
     }
 }
 

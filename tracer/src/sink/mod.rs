@@ -5,7 +5,7 @@ pub mod writer;
 
 use std::io::IsTerminal;
 
-use crate::{cli::Settings, event::Event};
+use crate::{cli::Output, event::Event};
 use text::Text;
 
 /// How events are written.
@@ -19,14 +19,15 @@ pub enum Format {
 
 impl Format {
     /// Text on a terminal unless told otherwise; colour only there, and not with NO_COLOR.
-    pub fn choose(settings: &Settings) -> Self {
-        let terminal = std::io::stdout().is_terminal() && settings.output_file.is_none();
-        if !settings.is_text(terminal) {
+    /// `to_stdout`: not to a file.
+    pub fn choose(output: Output, wide: bool, to_stdout: bool) -> Self {
+        let terminal = to_stdout && std::io::stdout().is_terminal();
+        if !output.is_text(terminal) {
             return Format::Json;
         }
         let no_color = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
         Format::Text(Text {
-            wide: settings.wide,
+            wide,
             colour: terminal && !no_color,
         })
     }

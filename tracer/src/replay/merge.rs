@@ -1,0 +1,64 @@
+//! Several recordings as one, by time: those of several nodes, say. Within one the order stays.
+
+use std::path::PathBuf;
+
+use anyhow::Result;
+
+use super::{recording::Recording, stop::Stop};
+
+pub struct Merge {
+    recordings: Vec<Recording>,
+    /// Those that have to go on: all at the start, then the one whose event was given last.
+    due: Vec<usize>,
+    stop: Stop,
+}
+
+impl Merge {
+    pub fn open(files: &[PathBuf], stop: &Stop) -> Result<Self> {
+        let recordings = files
+            .iter()
+            .map(|file| Recording::open(file))
+            .collect::<Result<Vec<_>>>()?;
+        Ok(Merge {
+            due: (0..recordings.len()).collect(),
+            recordings,
+            stop: stop.clone(),
+        })
+    }
+
+    /// The recording that stands at the earliest event. `idle` is called before more is read, which
+    /// can take long when a recording grows.
+    pub fn next(&mut self, mut idle: impl FnMut() -> Result<()>) -> Result<Option<&Recording>> {
+        while let Some(index) = self.due.last() {
+            self.recordings[*index].advance(&self.stop, &mut idle)?;
+            self.due.pop();
+        }
+        let earliest = (0..self.recordings.len())
+            .filter_map(|index| {
+                let (event, _) = self.recordings[index].current()?;
+                Some((event.head.ts, index))
+            })
+            .min();
+        Ok(earliest.map(|(_, index)| {
+            self.due.push(index);
+            &self.recordings[index]
+        }))
+    }
+
+    /// Events so far.
+    pub fn events(&self) -> u64 {
+        self.recordings
+            .iter()
+            .map(|recording| recording.events)
+            .sum()
+    }
+
+    /// Says how many lines were no events, and returns it.
+    pub fn tell_skipped(&self) -> u64 {
+        self.recordings.iter().for_each(Recording::tell_skipped);
+        self.recordings
+            .iter()
+            .map(|recording| recording.skipped)
+            .sum()
+    }
+}

@@ -1,0 +1,132 @@
+//! One recording: a file, or standard input while it grows, event by event.
+
+use std::{fmt::Display, fs::File, io, ops::Range, os::fd::AsFd, path::Path};
+
+use anyhow::{Context, Result};
+
+use super::{
+    lines::{Line, Lines, MAX_LINE_BYTES},
+    stop::Stop,
+};
+use crate::event::Event;
+
+/// Lines that are passed over and told one by one; the others are only counted.
+const TOLD: u64 = 20;
+
+pub struct Recording {
+    /// As messages name it.
+    name: String,
+    input: File,
+    lines: Lines,
+    /// Lines so far.
+    number: u64,
+    pub events: u64,
+    pub skipped: u64,
+    ended: bool,
+    current: Option<(Event, Range<usize>)>,
+}
+
+impl Recording {
+    /// `-` is standard input.
+    pub fn open(path: &Path) -> Result<Self> {
+        let (name, input) = if path.as_os_str() == "-" {
+            let stdin = io::stdin().as_fd().try_clone_to_owned();
+            let stdin = stdin.context("cannot use standard input")?;
+            ("standard input".to_owned(), File::from(stdin))
+        } else {
+            let name = path.display().to_string();
+            let file =
+                File::open(path).with_context(|| format!("cannot open the recording {name}"))?;
+            (name, file)
+        };
+        Ok(Recording {
+            name,
+            input,
+            lines: Lines::default(),
+            number: 0,
+            events: 0,
+            skipped: 0,
+            ended: false,
+            current: None,
+        })
+    }
+
+    /// The event that it stands at, and its line.
+    pub fn current(&self) -> Option<(&Event, &[u8])> {
+        let (event, line) = self.current.as_ref()?;
+        Some((event, self.lines.bytes(line)))
+    }
+
+    /// Goes to the next event; there is none at the end. `idle` is called before more is read.
+    pub fn advance(&mut self, stop: &Stop, idle: &mut impl FnMut() -> Result<()>) -> Result<()> {
+        self.current = None;
+        loop {
+            if stop.asked() {
+                return Err(super::Stopped.into());
+            }
+            while let Some(line) = self.next_line() {
+                self.number += 1;
+                if self.take(line) {
+                    return Ok(());
+                }
+            }
+            if self.ended {
+                return Ok(());
+            }
+            idle()?;
+            stop.wait_for(&self.input)?;
+            let more = self.lines.fill(&mut self.input);
+            self.ended = !more.with_context(|| format!("cannot read {}", self.name))?;
+        }
+    }
+
+    fn next_line(&mut self) -> Option<Line> {
+        let line = self.lines.take();
+        if self.ended {
+            return line.or_else(|| self.lines.take_rest());
+        }
+        line
+    }
+
+    /// Whether the line is an event.
+    fn take(&mut self, line: Line) -> bool {
+        let Line::Whole(range) = line else {
+            self.skip(format_args!("longer than {} KiB", MAX_LINE_BYTES >> 10));
+            return false;
+        };
+        let bytes = self.lines.bytes(&range);
+        if bytes.trim_ascii().is_empty() {
+            return false;
+        }
+        match Event::parse(bytes) {
+            Ok(event) => {
+                self.events += 1;
+                self.current = Some((event, range));
+                true
+            }
+            Err(fault) => {
+                self.skip(fault);
+                false
+            }
+        }
+    }
+
+    fn skip(&mut self, why: impl Display) {
+        self.skipped += 1;
+        if self.skipped <= TOLD {
+            tracing::warn!("{}:{}: skipped: {why}", self.name, self.number);
+        }
+    }
+
+    /// Says how many lines were passed over, where not all were told.
+    pub fn tell_skipped(&self) {
+        if self.skipped > TOLD {
+            tracing::warn!(
+                "{}: {} of {} lines were skipped",
+                self.name,
+                self.skipped,
+                self.number
+            );
+        }
+    }
+}
