@@ -56,6 +56,8 @@ pub mod flag {
     /// Payload had been received, sent, when the first FIN came.
     pub const RX_BEFORE_FIN: u32 = 1 << 16;
     pub const TX_BEFORE_FIN: u32 = 1 << 17;
+    /// ICMP reported an error before the end. A process may consume it unseen (SO_ERROR).
+    pub const ICMP_ERROR: u32 = 1 << 18;
 }
 
 /// One entry of the `CONNS` map, keyed by the address of `struct sock` and overwritten at every
@@ -104,10 +106,7 @@ pub struct Conn {
     pub reserved: u8,
     /// What the process had read of an ended connection by its last receive.
     pub copied_seq: u32,
-    /// Errno that ICMP reported before the end, 0 for none. A process may consume it unseen
-    /// (SO_ERROR).
-    pub icmp_errno: u16,
-    pub reserved2: u16,
+    pub reserved2: u32,
 }
 
 impl Conn {
@@ -136,7 +135,6 @@ impl Conn {
         attribution: attribution::NONE,
         reserved: 0,
         copied_seq: 0,
-        icmp_errno: 0,
         reserved2: 0,
     };
 

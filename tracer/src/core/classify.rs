@@ -120,7 +120,7 @@ impl Evidence<'_> {
             }
             ETIMEDOUT => Verdict::new(Reason::ConnectTimeout, ClosedBy::Kernel, How::Timeout),
             // The process was told of the ICMP error and closed the socket.
-            0 if self.sock.sk_err_soft != 0 || self.conn.icmp_errno != 0 => {
+            0 if self.sock.sk_err_soft != 0 || self.conn.has(flag::ICMP_ERROR) => {
                 Verdict::new(Reason::ConnectUnreachable, ClosedBy::Unknown, How::Icmp)
             }
             0 if self.sock.shutdown == SHUTDOWN_MASK => {
