@@ -276,6 +276,12 @@ impl Recording {
         self.lines.iter().filter(|line| line.is_end())
     }
 
+    /// Ends whose moment was not seen, as `stop` counts them.
+    pub fn recovered(&self) -> usize {
+        let stop = self.lines.last().map_or(&Value::Null, |line| &line.json);
+        stop["recovered"].as_u64().unwrap_or(0) as usize
+    }
+
     pub fn of_event(&self, event: &str) -> impl Iterator<Item = &Line> {
         self.lines.iter().filter(move |line| line.event() == event)
     }
