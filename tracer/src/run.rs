@@ -26,7 +26,7 @@ use crate::{
         facts::Facts,
         layout::{Layout, VMLINUX},
         losses::{Losses, Reading},
-        privilege,
+        priority, privilege,
     },
     pipeline::Pipeline,
     sink::{Format, writer::Writer},
@@ -75,6 +75,7 @@ pub fn run(settings: Settings) -> Result<()> {
             max_connections: settings.max_connections,
         };
         let attached = attach::attach(&layout, sizes)?;
+        priority::raise();
         Tracing::new(settings, layout, facts, attached, writer)?
             .serve(signals)
             .await

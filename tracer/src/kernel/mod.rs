@@ -6,5 +6,6 @@ pub mod clock;
 pub mod facts;
 pub mod layout;
 pub mod losses;
+pub mod priority;
 pub mod privilege;
 mod tracefs;
