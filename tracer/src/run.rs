@@ -139,6 +139,7 @@ impl Tracing {
             jiffy_ns: facts.jiffy_ns,
             reasons: layout.rst_reasons.clone(),
             stories_for_all: settings.stories == Stories::All,
+            sends_seen: attached.serves("write_error"),
         };
         let start = Start {
             version: env!("CARGO_PKG_VERSION").into(),

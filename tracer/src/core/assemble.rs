@@ -50,6 +50,8 @@ pub struct Run {
     pub reasons: RstReasons,
     /// Write story and timeline for clean closes too.
     pub stories_for_all: bool,
+    /// Failed sends are seen: that none was seen means that none failed.
+    pub sends_seen: bool,
 }
 
 impl Run {
@@ -297,7 +299,7 @@ impl Assembler {
         };
         end.pattern = pattern::pattern(conn, &ids, &end).map(|found| found.pattern);
         if end.pattern != Some(Pattern::Normal) || self.run.stories_for_all {
-            end.story = Some(explain::story(&ids, &end).into());
+            end.story = Some(explain::story(&ids, &end, self.run.sends_seen).into());
             end.timeline = Some(List(timeline::timeline(finished, facts, self.run.jiffy_ns)));
         }
         (ids, end)

@@ -8,9 +8,13 @@ use crate::event::{
     values::{Errno, LastData, Reason, Role},
 };
 
-/// The story of an end.
-pub fn story(ids: &Ids, end: &End) -> String {
-    let teller = Teller { ids, end };
+/// The story of an end. `sends_seen`: a failed send would have been seen.
+pub fn story(ids: &Ids, end: &End, sends_seen: bool) -> String {
+    let teller = Teller {
+        ids,
+        end,
+        sends_seen,
+    };
     let mut text = teller.first();
     let second = teller.second();
     if !second.is_empty() {
@@ -28,6 +32,7 @@ pub fn story(ids: &Ids, end: &End) -> String {
 struct Teller<'a> {
     ids: &'a Ids,
     end: &'a End,
+    sends_seen: bool,
 }
 
 impl Teller<'_> {
@@ -223,8 +228,17 @@ impl Teller<'_> {
         let unsent = end.tx_unsent_bytes.unwrap_or(0);
         let us = self.us();
         match end.reason {
-            Reason::FinPeerRst if end.write_errno.is_none() && end.io_errors == 0 => {
-                format!("{us} saw no error, but what it wrote was lost.")
+            Reason::FinPeerRst
+                if end.write_errno.is_none()
+                    && end.io_errors == 0
+                    && end.tx_after_fin_bytes != Some(0) =>
+            {
+                let lost = "what it had written after the peer's FIN was lost";
+                if self.sends_seen {
+                    format!("So far no send of {us} has failed, but {lost}.")
+                } else {
+                    format!("{us} may not have noticed: {lost}.")
+                }
             }
             Reason::FinPeerRst | Reason::ConnectRefused | Reason::ConnectTimeout => String::new(),
             Reason::AbortUnread | Reason::AbortLinger0 | Reason::Disconnect

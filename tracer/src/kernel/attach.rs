@@ -162,6 +162,13 @@ impl Attached {
             .context(what)
     }
 
+    /// Whether a hook is attached for this signal.
+    pub fn serves(&self, signal: &str) -> bool {
+        self.hooks
+            .iter()
+            .any(|hook| hook.signal == signal && hook.error.is_none())
+    }
+
     /// Descriptors of the loaded programs.
     pub fn programs(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
         self.ebpf
