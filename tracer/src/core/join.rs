@@ -264,16 +264,21 @@ impl Joiner {
             emit(Joined::End(Box::new(finished)));
         }
         while self.held.front().is_some_and(|(at, _)| *at <= now_ns) {
-            let Some((_, record)) = self.held.pop_front() else {
+            let Some((_, mut record)) = self.held.pop_front() else {
                 break;
             };
+            let pending = self.pending.get(&record.head.cookie);
             emit(match record.head.kind {
-                kind::RST_SENT | kind::RST_RECEIVED => Joined::Reset(record),
+                kind::RST_SENT | kind::RST_RECEIVED => {
+                    if let Some(pending) = pending {
+                        // The end knows more: a RST may be traced before the owner is found out,
+                        // or after the entry is gone.
+                        record.conn = pending.finished.close.conn;
+                    }
+                    Joined::Reset(record)
+                }
                 _ => {
-                    let end = self
-                        .pending
-                        .get(&record.head.cookie)
-                        .map(|pending| Box::new(pending.finished.clone()));
+                    let end = pending.map(|pending| Box::new(pending.finished.clone()));
                     Joined::IoError(record, end)
                 }
             });
