@@ -78,7 +78,7 @@ impl Pipeline {
                 match told {
                     Told::Record(record) => self.joiner.take(record),
                     Told::Destroyed(body) => self.joiner.destroyed(&body),
-                    Told::Renamed(body) => self.assembler.renamed(&body.task),
+                    Told::Renamed(body) => self.assembler.renames.note(&body.task),
                 }
             }
             Err(error) => self.undecodable(error),

@@ -6,7 +6,6 @@ use tracer_common::{
     proto::AF_INET,
     record::{Head as RecordHead, Record, kind},
     sock::{SockSnap, sock_bit},
-    task::Task,
 };
 
 use super::{
@@ -15,12 +14,14 @@ use super::{
     explain,
     join::{Finished, Joined},
     numbers::{self, Bytes, Idle},
-    pattern, timeline,
+    pattern,
+    renames::Renames,
+    timeline,
 };
 use crate::event::{
     Body, End, Event, Head, Ids, IoError, Reset, SCHEMA_VERSION,
     names::RstReasons,
-    text::{Addr, Comm, Label},
+    text::{Addr, Label},
     time::Timestamp,
     values::*,
 };
@@ -36,9 +37,6 @@ const ENDED_MAX: usize = 65_536;
 
 /// Slots for connections that may be in TIME_WAIT.
 const RECENT_SLOTS: usize = 16_384;
-
-/// Processes whose new name is remembered.
-const RENAMED_MAX: usize = 16_384;
 
 /// What is the same for every event of a run.
 #[derive(Clone, Debug)]
@@ -84,9 +82,8 @@ pub struct Assembler {
     /// Ended, descriptor open.
     ended: FxHashMap<u64, Ended>,
     /// Ended, perhaps in TIME_WAIT: direct-mapped by cookie, which counts up, so the newest win.
-    recent: Vec<Option<Box<(u64, Ids)>>>,
-    /// Process (pid, start) → its name since it renamed itself or called exec.
-    renamed: FxHashMap<(u32, u64), Comm>,
+    recent: Vec<Option<(u64, Ids)>>,
+    pub renames: Renames,
     /// Second, and RSTs without a socket written in it.
     stray: (u64, u64),
     stray_suppressed: u64,
@@ -102,7 +99,7 @@ impl Assembler {
             lost: 0,
             ended: FxHashMap::default(),
             recent: vec![None; RECENT_SLOTS],
-            renamed: FxHashMap::default(),
+            renames: Renames::default(),
             stray: (0, 0),
             stray_suppressed: 0,
         }
@@ -120,22 +117,6 @@ impl Assembler {
             node: self.run.node.clone(),
             boot_id: self.run.boot_id.clone(),
         }
-    }
-
-    /// A process has another name from now on.
-    pub fn renamed(&mut self, task: &Task) {
-        if self.renamed.len() >= RENAMED_MAX {
-            // Most of them have long ended; who is alive shows its name again soon.
-            self.renamed.clear();
-        }
-        self.renamed
-            .insert((task.tgid, task.start_ns), Comm(task.comm_bytes()));
-    }
-
-    /// The name of a process now.
-    fn comm(&self, task: &Task) -> Comm {
-        let newer = self.renamed.get(&(task.tgid, task.start_ns));
-        newer.copied().unwrap_or(Comm(task.comm_bytes()))
     }
 
     /// `None`: nothing to write.
@@ -175,7 +156,7 @@ impl Assembler {
             self.ended.insert(cookie, ended);
         }
         if finished.close.conn.has(flag::LOCAL_FIN) {
-            self.recent[cookie as usize % RECENT_SLOTS] = Some(Box::new((cookie, ids.clone())));
+            self.recent[cookie as usize % RECENT_SLOTS] = Some((cookie, ids.clone()));
         }
         Some(Event {
             head: self.head(kind, finished.close.head.ts_ns),
@@ -327,20 +308,15 @@ impl Assembler {
             local_port: sock.sport,
             peer_addr,
             peer_port: sock.dport,
-            role: match numbers::role(conn, sock) {
-                Role::Unknown if !sock.has(sock_bit::FULL) && head.kind == kind::RST_SENT => {
-                    Role::Unknown
-                }
-                role => role,
-            },
+            role: numbers::role(conn, sock),
             pid: owner.map(|task| task.tgid),
             tid: owner.map(|task| task.tid),
-            comm: owner.map(|task| self.comm(task)),
+            comm: owner.map(|task| self.renames.name(task)),
             exe: None,
             uid: sock.has(sock_bit::FULL).then_some(sock.uid),
             attribution: attribution_of(conn),
             closer_pid: closer.map(|task| task.tgid),
-            closer_comm: closer.map(|task| self.comm(task)),
+            closer_comm: closer.map(|task| self.renames.name(task)),
             netns: (sock.netns != 0).then_some(sock.netns),
             cgroup: None,
             container_id: None,
@@ -348,7 +324,7 @@ impl Assembler {
             pod_uid: None,
             unit: None,
             peer_pid: peer.map(|task| task.tgid),
-            peer_comm: peer.map(|task| self.comm(task)),
+            peer_comm: peer.map(|task| self.renames.name(task)),
             peer_conn: id(conn.peer_cookie),
             peer_container_id: None,
         }
@@ -364,7 +340,7 @@ impl Assembler {
         if record.conn.birth_ns == 0 && cookie != 0 {
             // A timewait or destroyed socket: what its connection was is remembered here.
             let slot = &self.recent[cookie as usize % RECENT_SLOTS];
-            if let Some((_, known)) = slot.as_deref().filter(|(known, _)| *known == cookie) {
+            if let Some((_, known)) = slot.as_ref().filter(|(known, _)| *known == cookie) {
                 ids = known.clone();
             }
         }
@@ -422,7 +398,7 @@ impl Assembler {
         if record.actor.is_known() {
             ids.pid = Some(record.actor.tgid);
             ids.tid = Some(record.actor.tid);
-            ids.comm = Some(self.comm(&record.actor));
+            ids.comm = Some(self.renames.name(&record.actor));
             ids.attribution = Attribution::Io;
         }
         let io = IoError {

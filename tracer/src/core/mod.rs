@@ -11,6 +11,7 @@ pub mod filter;
 pub mod join;
 pub mod numbers;
 pub mod pattern;
+pub mod renames;
 #[cfg(test)]
 pub mod sample;
 pub mod timeline;
