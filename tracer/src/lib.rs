@@ -9,3 +9,4 @@ pub mod pipeline;
 pub mod replay;
 pub mod run;
 pub mod sink;
+pub mod tui;

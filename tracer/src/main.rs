@@ -1,19 +1,21 @@
 //! Parse, run, exit status.
 
-use std::{io::Write, process::ExitCode};
+use std::{
+    io::{IsTerminal, Write},
+    process::ExitCode,
+};
 
 use tracer::{
     cli::{self, Command, Log, LogFormat, Usage},
     demo, replay, run,
+    sink::Shape,
+    tui,
 };
 
 fn main() -> ExitCode {
     let command = match cli::parse(std::env::args_os(), |name| std::env::var_os(name)) {
         Ok(command) => command,
-        Err(usage) => {
-            eprintln!("{usage}");
-            return ExitCode::from(Usage::STATUS);
-        }
+        Err(usage) => return wrong(&usage),
     };
     let result = match command {
         Command::Print(text) => {
@@ -23,11 +25,18 @@ fn main() -> ExitCode {
         }
         Command::Live(settings) => {
             log_to_stderr(&settings.log);
-            run::run(*settings)
+            let to_stdout = settings.output_file.is_none();
+            match Shape::choose(settings.output, settings.wide, to_stdout) {
+                Ok(shape) => run::run(*settings, shape),
+                Err(usage) => return wrong(&usage),
+            }
         }
         Command::Replay(settings) => {
             log_to_stderr(&settings.log);
-            replay::replay(&settings)
+            match Shape::choose(settings.output, settings.wide, true) {
+                Ok(shape) => replay::replay(&settings, shape),
+                Err(usage) => return wrong(&usage),
+            }
         }
         Command::Demo(log) => {
             log_to_stderr(&log);
@@ -44,6 +53,11 @@ fn main() -> ExitCode {
     }
 }
 
+fn wrong(usage: &Usage) -> ExitCode {
+    eprintln!("{usage}");
+    ExitCode::from(Usage::STATUS)
+}
+
 /// Standard output carries data only.
 fn log_to_stderr(log: &Log) {
     let level = match log.verbosity {
@@ -55,7 +69,8 @@ fn log_to_stderr(log: &Log) {
     let builder = tracing_subscriber::fmt()
         .with_max_level(level)
         .with_target(false)
-        .with_writer(std::io::stderr);
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_writer(|| tui::log::Stderr);
     match log.format {
         LogFormat::Text => builder.without_time().init(),
         LogFormat::Json => builder.json().init(),

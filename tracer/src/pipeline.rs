@@ -1,5 +1,5 @@
-//! The middle of a live run: ring buffer bytes in, encoded lines out. No waiting in here: run.rs
-//! decides when.
+//! The middle of a live run: ring buffer bytes in, encoded lines out, or events for the live view. No
+//! waiting in here: run.rs decides when.
 
 use tracer_common::conn::Conn;
 
@@ -14,7 +14,7 @@ use crate::{
         Body, Event,
         values::{Counts, Kind},
     },
-    sink::Format,
+    sink::{Batch, Shape},
 };
 
 /// Counts of a run.
@@ -37,15 +37,14 @@ pub struct Pipeline {
     joiner: Joiner,
     pub assembler: Assembler,
     filter: Filter,
-    format: Format,
     /// Stop writing `tcp_*` lines after this many.
     count: Option<u64>,
     seq: u64,
     pub totals: Totals,
     self_pid: u32,
     newest_ns: u64,
-    /// Encoded lines of this round.
-    lines: Vec<u8>,
+    /// What this round gave.
+    batch: Batch,
 }
 
 impl Pipeline {
@@ -53,20 +52,19 @@ impl Pipeline {
         joiner: Joiner,
         assembler: Assembler,
         filter: Filter,
-        format: Format,
+        shape: Shape,
         count: Option<u64>,
     ) -> Self {
         Pipeline {
             joiner,
             assembler,
             filter,
-            format,
             count,
             seq: 0,
             totals: Totals::default(),
             self_pid: std::process::id(),
             newest_ns: 0,
-            lines: Vec::with_capacity(1 << 16),
+            batch: Batch::new(shape),
         }
     }
 
@@ -126,7 +124,7 @@ impl Pipeline {
         if own || self.done() || !self.filter.matches(&event) {
             return;
         }
-        if has_room(self.lines.len()) {
+        if has_room(self.batch.len()) {
             self.write(event);
         } else {
             self.totals.output_lost.add(event.head.event.as_str(), 1);
@@ -145,7 +143,7 @@ impl Pipeline {
         if let Body::End { end, .. } = &event.body {
             self.totals.reasons.add(end.reason.as_str(), 1);
         }
-        self.format.write(&event, &mut self.lines);
+        self.batch.push(event);
     }
 
     /// An event of the tool's own at `ts_ns`.
@@ -162,12 +160,8 @@ impl Pipeline {
             .is_some_and(|count| self.totals.written_tcp >= count)
     }
 
-    /// The lines of this round.
-    pub fn take_lines(&mut self) -> Option<Vec<u8>> {
-        if self.lines.is_empty() {
-            return None;
-        }
-        let room = Vec::with_capacity(self.lines.capacity().min(1 << 20));
-        Some(std::mem::replace(&mut self.lines, room))
+    /// What this round gave.
+    pub fn take_batch(&mut self) -> Option<Batch> {
+        (!self.batch.is_empty()).then(|| self.batch.take())
     }
 }

@@ -29,7 +29,11 @@ use crate::{
         priority, privilege,
     },
     pipeline::Pipeline,
-    sink::{Format, writer::Writer},
+    sink::{Shape, Sink, view_options, writer::Writer},
+    tui::{
+        model::{Source, Status},
+        session,
+    },
 };
 
 /// After the first record of a burst, how long to let more come before they are read: one wake-up
@@ -48,11 +52,12 @@ const HEARTBEAT: Duration = Duration::from_secs(60);
 const FINISH: Duration = Duration::from_secs(5);
 
 /// Traces until stopped.
-pub fn run(settings: Settings) -> Result<()> {
+pub fn run(settings: Settings, shape: Shape) -> Result<()> {
     privilege::check()?;
-    let writer = match &settings.output_file {
-        Some(path) => Writer::file(path)?,
-        None => Writer::stdout()?,
+    let writer = match (shape, &settings.output_file) {
+        (Shape::View, _) => None,
+        (Shape::Lines(_), Some(path)) => Some(Writer::file(path)?),
+        (Shape::Lines(_), None) => Some(Writer::stdout()?),
     };
     let bytes = std::fs::read(VMLINUX).with_context(|| {
         format!("cannot read {VMLINUX}; tracing needs a kernel with CONFIG_DEBUG_INFO_BTF")
@@ -76,7 +81,15 @@ pub fn run(settings: Settings) -> Result<()> {
         };
         let attached = attach::attach(&layout, sizes)?;
         priority::raise();
-        Tracing::new(settings, layout, facts, attached, writer)?
+        let sink = match writer {
+            Some(writer) => Sink::Lines(writer),
+            // Only now, so that what went wrong until here is said on a terminal as it was.
+            None => {
+                let options = view_options(settings.history, Source::Live);
+                Sink::View(session::open(options, &settings.filter)?)
+            }
+        };
+        Tracing::new(settings, shape, layout, facts, attached, sink)?
             .serve(signals)
             .await
     })
@@ -117,7 +130,7 @@ impl Signals {
 struct Tracing {
     attached: Attached,
     pipeline: Pipeline,
-    writer: Writer,
+    sink: Sink,
     losses: Losses,
     began_ns: u64,
     ends_at: Option<Instant>,
@@ -126,10 +139,11 @@ struct Tracing {
 impl Tracing {
     fn new(
         settings: Settings,
+        shape: Shape,
         layout: Layout,
         facts: Facts,
         attached: Attached,
-        writer: Writer,
+        sink: Sink,
     ) -> Result<Self> {
         let began_ns = monotonic_ns();
         let run = Run {
@@ -168,16 +182,11 @@ impl Tracing {
         }
         let mut assembler = Assembler::new(run);
         assembler.wall_offset_ns = wall_offset_ns();
-        let format = Format::choose(
-            settings.output,
-            settings.wide,
-            settings.output_file.is_none(),
-        );
         let mut pipeline = Pipeline::new(
             Joiner::new(layout.rst_reasons),
             assembler,
             settings.filter,
-            format,
+            shape,
             settings.count,
         );
         let start = pipeline.own_event(Kind::Start, began_ns, Body::Start(start));
@@ -185,7 +194,7 @@ impl Tracing {
         Ok(Tracing {
             attached,
             pipeline,
-            writer,
+            sink,
             losses: Losses::default(),
             began_ns,
             ends_at: settings.duration.map(|duration| Instant::now() + duration),
@@ -215,11 +224,13 @@ impl Tracing {
                 biased;
                 told = signals.next() => match told {
                     Told::End => break StopReason::Signal,
-                    Told::Reopen => self.writer.reopen(),
+                    // The terminal of a view that hangs up is gone.
+                    Told::Reopen if self.sink.is_view() => break StopReason::Signal,
+                    Told::Reopen => self.sink.reopen(),
                 },
                 () = at(ends_at) => break StopReason::Duration,
                 _ = housekeeping.tick() => {
-                    if self.writer.reader_gone() {
+                    if self.sink.reader_gone() {
                         break StopReason::ReaderGone;
                     }
                     self.housekeep();
@@ -259,16 +270,16 @@ impl Tracing {
         let Tracing {
             attached,
             pipeline,
-            writer,
+            sink,
             ..
         } = self;
         pipeline.expire(
             now_ns,
             |sk| attached.conns.get(&sk, 0).ok(),
-            |pending| writer.has_room(pending),
+            |pending| sink.has_room(pending),
         );
-        if let Some(lines) = pipeline.take_lines() {
-            writer.send(lines);
+        if let Some(batch) = pipeline.take_batch() {
+            sink.send(batch);
         }
     }
 
@@ -290,8 +301,13 @@ impl Tracing {
     /// Says what was lost since it was last said.
     fn tell_losses(&mut self) {
         let read = self.losses.read(&self.attached);
+        self.sink.status(Status {
+            connections: read.connections,
+            hooks_attached: self.attached.attached_hooks() as u64,
+            hooks: self.attached.hooks.len() as u64,
+        });
         let output = std::mem::take(&mut self.pipeline.totals.output_lost);
-        let failed = self.writer.take_failed_lines();
+        let failed = self.sink.take_failed_lines();
         let mut output = output;
         output.add("line", failed);
         for (place, kinds) in [
@@ -343,7 +359,8 @@ impl Tracing {
 
     async fn stop(mut self, why: StopReason, mut signals: Signals) -> Result<()> {
         if why == StopReason::ReaderGone {
-            return Ok(());
+            drop(self.attached);
+            return self.sink.finish(Duration::ZERO);
         }
         // What was seen is told, also what was still waiting for more.
         while self.round() {}
@@ -369,10 +386,10 @@ impl Tracing {
         self.expire(0);
         // From here on nothing is traced: only the output is left to finish.
         drop(self.attached);
-        let writer = self.writer;
-        let finish = tokio::task::spawn_blocking(move || writer.finish(FINISH));
+        let sink = self.sink;
+        let finish = tokio::task::spawn_blocking(move || sink.finish(FINISH));
         tokio::select! {
-            _ = finish => (),
+            finished = finish => finished.context("the output failed")??,
             // Not worth waiting for: whoever asks twice wants it now.
             () = async { while !matches!(signals.next().await, Told::End) {} } => (),
         }

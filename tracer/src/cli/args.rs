@@ -86,9 +86,9 @@ pub struct Live {
 
     /// How to write events [default: auto]
     ///
-    /// `json`: one object a line (`tracer schema` describes it). `text`: for people. `auto`: text on
-    /// a terminal, json otherwise.
-    #[arg(short, long, value_name = "FORMAT", value_parser = Words(&["auto", "json", "text"]), help_heading = "Output")]
+    /// `tui`: the live view. `json`: one object a line (`tracer schema` describes it). `text`: for
+    /// people. `auto`: the live view on a terminal, json otherwise.
+    #[arg(short, long, value_name = "FORMAT", value_parser = Words(&["auto", "tui", "json", "text"]), help_heading = "Output")]
     pub output: Option<String>,
 
     /// Append to this file instead of writing to stdout
@@ -114,6 +114,12 @@ pub struct Live {
     /// Written tcp_* events count; tracer's own lines (start, lost, heartbeat, stop) do not.
     #[arg(long, value_name = "N", help_heading = "Output")]
     pub count: Option<String>,
+
+    /// Events that the live view keeps [default: 10000]
+    ///
+    /// Clean closes are dropped first. Totals, groups and ages count on.
+    #[arg(long, value_name = "N", help_heading = "Output")]
+    pub history: Option<String>,
 
     #[command(flatten)]
     pub filters: Filters,
@@ -197,18 +203,24 @@ pub struct Replay {
 
     /// How to write events [default: auto]
     ///
-    /// `auto`: text on a terminal, json otherwise. json gives the lines of the recording back as they
-    /// are.
-    #[arg(short, long, value_name = "FORMAT", value_parser = Words(&["auto", "json", "text"]), help_heading = "Output")]
+    /// `auto`: the live view on a terminal, json otherwise. json gives the lines of the recording back
+    /// as they are.
+    #[arg(short, long, value_name = "FORMAT", value_parser = Words(&["auto", "tui", "json", "text"]), help_heading = "Output")]
     pub output: Option<String>,
 
     /// Text without the limit of 100 columns, with more of them
     #[arg(short, long, help_heading = "Output")]
     pub wide: bool,
 
-    /// How fast: as it happened, ten times that, or at once [default: max]
+    /// How fast: as it happened, ten times that, or at once [default: 1 in the live view, else max]
     #[arg(long, value_name = "SPEED", value_parser = Words(&["1", "10", "max"]), help_heading = "Output")]
     pub speed: Option<String>,
+
+    /// Events that the live view keeps [default: 10000]
+    ///
+    /// Clean closes are dropped first. Totals, groups and ages count on.
+    #[arg(long, value_name = "N", help_heading = "Output")]
+    pub history: Option<String>,
 
     #[command(flatten)]
     pub filters: Filters,

@@ -7,7 +7,7 @@ mod explain;
 mod generate;
 pub mod settings;
 mod sources;
-mod values;
+pub mod values;
 
 use std::ffi::OsString;
 

@@ -10,6 +10,9 @@ pub const RING_BYTES: u32 = 16 << 20;
 /// Connections that can be tracked at a time unless said otherwise.
 pub const MAX_CONNECTIONS: u32 = 131_072;
 
+/// Events that the live view keeps unless said otherwise.
+pub const HISTORY: usize = 10_000;
+
 /// How to trace.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Settings {
@@ -28,15 +31,9 @@ pub struct Settings {
     /// A power of two, and a multiple of the page size.
     pub ring_bytes: u32,
     pub max_connections: u32,
+    /// Events that the live view keeps.
+    pub history: usize,
     pub log: Log,
-}
-
-impl Settings {
-    /// Whether to write text rather than JSON.
-    pub fn is_text(&self, stdout_is_terminal: bool) -> bool {
-        let terminal = stdout_is_terminal && self.output_file.is_none();
-        self.output.is_text(terminal)
-    }
 }
 
 /// How to show a recording.
@@ -46,39 +43,30 @@ pub struct Replay {
     pub files: Vec<PathBuf>,
     pub output: Output,
     pub wide: bool,
-    pub speed: Speed,
+    /// `None`: at once, or as it happened in the live view.
+    pub speed: Option<Speed>,
     pub filter: Filter,
+    pub history: usize,
     pub log: Log,
 }
 
 /// How fast a recording is shown.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Speed {
     /// This many times as fast as it happened.
     Times(u32),
     /// As fast as it can be read.
-    #[default]
     Max,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Output {
-    /// Text on a terminal, JSON otherwise.
+    /// The live view on a terminal, JSON otherwise.
     #[default]
     Auto,
+    Tui,
     Json,
     Text,
-}
-
-impl Output {
-    /// Whether to write text rather than JSON; `terminal`: to a terminal.
-    pub fn is_text(self, terminal: bool) -> bool {
-        match self {
-            Output::Auto => terminal,
-            Output::Json => false,
-            Output::Text => true,
-        }
-    }
 }
 
 /// Which ends get a story and a timeline.
@@ -141,6 +129,9 @@ pub fn live(args: args::Live, env: impl Fn(&str) -> Option<OsString>) -> Result<
                 values::max_connections,
             )?
             .unwrap_or(MAX_CONNECTIONS),
+        history: from
+            .one("history", args.history, values::history)?
+            .unwrap_or(HISTORY),
         log: log(&mut from, args.log)?,
     };
     from.finish()?;
@@ -163,10 +154,11 @@ pub fn replay(args: args::Replay, env: impl Fn(&str) -> Option<OsString>) -> Res
             .one("output", args.output, values::output)?
             .unwrap_or_default(),
         wide: switch(&mut from, "wide", args.wide)?,
-        speed: from
-            .one("speed", args.speed, values::speed)?
-            .unwrap_or_default(),
+        speed: from.one("speed", args.speed, values::speed)?,
         filter: filter(&mut from, args.filters)?,
+        history: from
+            .one("history", args.history, values::history)?
+            .unwrap_or(HISTORY),
         log: log(&mut from, args.log)?,
     })
 }

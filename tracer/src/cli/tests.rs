@@ -76,6 +76,7 @@ fn without_options_everything_has_its_default() {
             hooks: Hooks::Auto,
             ring_bytes: settings::RING_BYTES,
             max_connections: settings::MAX_CONNECTIONS,
+            history: settings::HISTORY,
             log: Log {
                 verbosity: 0,
                 format: LogFormat::Text,
@@ -159,20 +160,6 @@ fn every_option_arrives() {
 }
 
 #[test]
-fn auto_is_text_on_a_terminal_only() {
-    for (args, terminal, text) in [
-        (&[][..], true, true),
-        (&[], false, false),
-        (&["--output-file", "f"], true, false),
-        (&["-o", "json"], true, false),
-        (&["-o", "text"], false, true),
-        (&["-o", "text", "--output-file", "f"], false, true),
-    ] {
-        assert_eq!(live(args).is_text(terminal), text, "{args:?} {terminal}");
-    }
-}
-
-#[test]
 fn an_option_wins_over_the_environment_and_that_over_the_file() {
     let file = File::new(
         "layers",
@@ -211,11 +198,7 @@ fn a_wrong_value_is_told_with_its_place_and_the_accepted_form() {
     for (args, message) in [
         (
             &["-o", "xml"][..],
-            r#"--output "xml": expected auto, json or text"#,
-        ),
-        (
-            &["-o", "tui"],
-            r#"--output "tui": the live view is not in this version; expected auto, json or text"#,
+            r#"--output "xml": expected auto, tui, json or text"#,
         ),
         (
             &["--hooks", "fentry"],
@@ -370,7 +353,7 @@ fn replay_takes_files_filters_and_the_environment() {
         panic!("{args:?}");
     };
     assert_eq!(settings.files, [PathBuf::from("a.ndjson"), "-".into()]);
-    assert_eq!(settings.speed, Speed::Times(10));
+    assert_eq!(settings.speed, Some(Speed::Times(10)));
     assert_eq!(settings.filter.ports, [80, 443]);
     assert!(settings.filter.abnormal);
     assert!(wrong(&["replay"], &[]).contains("<FILE>"));

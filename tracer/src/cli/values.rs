@@ -14,6 +14,8 @@ use crate::event::{
 const MIN_RING_BYTES: u64 = 64 << 10;
 /// Largest: a power of two that a map's size (u32) can hold, and its page count a kernel can give.
 const MAX_RING_BYTES: u64 = 1 << 30;
+/// Some 200 MiB.
+const MAX_HISTORY: usize = 100_000;
 /// Some 2 GiB of maps.
 const MAX_CONNECTIONS: u32 = 1 << 24;
 /// A year: far more than anyone waits, and far from overflowing a clock.
@@ -44,10 +46,8 @@ pub fn output(text: &str) -> Parsed<Output> {
         "auto" => Ok(Output::Auto),
         "json" => Ok(Output::Json),
         "text" => Ok(Output::Text),
-        "tui" => {
-            Err("the live view is not in this version; expected auto, json or text".to_owned())
-        }
-        _ => Err("expected auto, json or text".to_owned()),
+        "tui" => Ok(Output::Tui),
+        _ => Err("expected auto, tui, json or text".to_owned()),
     }
 }
 
@@ -219,6 +219,12 @@ pub fn max_connections(text: &str) -> Parsed<u32> {
     number(text, 1, MAX_CONNECTIONS, &form)
 }
 
+/// Events that the live view keeps.
+pub fn history(text: &str) -> Parsed<usize> {
+    let form = format!("expected a number of events, 1 to {MAX_HISTORY}");
+    number(text, 1, MAX_HISTORY, &form)
+}
+
 /// How often `-v` was given.
 pub fn verbosity(text: &str) -> Parsed<u8> {
     number(text, 0, u8::MAX, "expected 0 (warnings), 1, 2 or 3")
@@ -335,7 +341,6 @@ mod tests {
     #[test]
     fn what_comes_later_says_so() {
         for message in [
-            output("tui").map(|_| ()),
             hooks("fentry").map(|_| ()),
             hooks("kprobe").map(|_| ()),
             kind("tcp_stall").map(|_| ()),

@@ -10,11 +10,10 @@ pub struct Merge {
     recordings: Vec<Recording>,
     /// Those that have to go on: all at the start, then the one whose event was given last.
     due: Vec<usize>,
-    stop: Stop,
 }
 
 impl Merge {
-    pub fn open(files: &[PathBuf], stop: &Stop) -> Result<Self> {
+    pub fn open(files: &[PathBuf]) -> Result<Self> {
         let recordings = files
             .iter()
             .map(|file| Recording::open(file))
@@ -22,15 +21,18 @@ impl Merge {
         Ok(Merge {
             due: (0..recordings.len()).collect(),
             recordings,
-            stop: stop.clone(),
         })
     }
 
     /// The recording that stands at the earliest event. `idle` is called before more is read, which
     /// can take long when a recording grows.
-    pub fn next(&mut self, mut idle: impl FnMut() -> Result<()>) -> Result<Option<&Recording>> {
+    pub fn next(
+        &mut self,
+        stop: &Stop,
+        mut idle: impl FnMut() -> Result<()>,
+    ) -> Result<Option<&Recording>> {
         while let Some(index) = self.due.last() {
-            self.recordings[*index].advance(&self.stop, &mut idle)?;
+            self.recordings[*index].advance(stop, &mut idle)?;
             self.due.pop();
         }
         let earliest = (0..self.recordings.len())

@@ -2,33 +2,47 @@
 
 mod lines;
 mod merge;
+mod out;
 mod pace;
 mod recording;
 mod stop;
 
-use std::io::{self, ErrorKind, Write};
+use std::{thread::sleep, time::Duration};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 
-use crate::{cli::Replay, core::filter::Filter, sink::Format};
+use crate::{
+    cli::{Replay, Speed},
+    core::filter::Filter,
+    sink::{Shape, view_options},
+    tui::{model::Source, session},
+};
 use merge::Merge;
+use out::Out;
 use pace::Pace;
 use stop::{Stop, Stopped};
 
-/// Bytes that are written at once.
-const CHUNK: usize = 256 << 10;
+/// How often it is looked whether the view was quit.
+const NAP: Duration = Duration::from_millis(50);
 
 /// Shows recordings.
-pub fn replay(settings: &Replay) -> Result<()> {
-    let stop = Stop::on_signals()?;
-    let mut merge = Merge::open(&settings.files, &stop)?;
-    let mut out = Out {
-        filter: settings.filter.clone(),
-        format: Format::choose(settings.output, settings.wide, true),
-        lines: Vec::with_capacity(2 * CHUNK),
+pub fn replay(settings: &Replay, shape: Shape) -> Result<()> {
+    let mut stop = Stop::on_signals()?;
+    // Before the view: what cannot be opened is said on a terminal as it was.
+    let mut merge = Merge::open(&settings.files)?;
+    let (mut out, speed) = match shape {
+        Shape::Lines(format) => (Out::lines(format), Speed::Max),
+        Shape::View => {
+            let files = settings.files.iter();
+            let files = files.map(|file| file.display().to_string()).collect();
+            let options = view_options(settings.history, Source::Replay(files));
+            let feed = session::open(options, &settings.filter)?;
+            stop = stop.or_when(feed.gone());
+            (Out::View(feed, Vec::new()), Speed::Times(1))
+        }
     };
-    let mut pace = Pace::new(settings.speed, stop);
-    let shown = show(&mut merge, &mut pace, &mut out);
+    let mut pace = Pace::new(settings.speed.unwrap_or(speed), stop.clone());
+    let shown = show(&mut merge, &stop, &mut pace, &settings.filter, &mut out);
     // Also when it was stopped, what was seen is written.
     for result in [shown, out.flush()] {
         match result {
@@ -36,54 +50,35 @@ pub fn replay(settings: &Replay) -> Result<()> {
             _ => (),
         }
     }
-    if merge.tell_skipped() > 0 && merge.events() == 0 {
+    let skipped = merge.tell_skipped();
+    if let Out::View(feed, _) = out {
+        feed.ended("the recording is over");
+        while !stop.asked() {
+            sleep(NAP);
+        }
+        feed.close()?;
+    }
+    if skipped > 0 && merge.events() == 0 {
         bail!("no line is an event of this tracer; `tracer -o json` makes a recording");
     }
     Ok(())
 }
 
-fn show(merge: &mut Merge, pace: &mut Pace, out: &mut Out) -> Result<()> {
-    while let Some(recording) = merge.next(|| out.flush())? {
+fn show(
+    merge: &mut Merge,
+    stop: &Stop,
+    pace: &mut Pace,
+    filter: &Filter,
+    out: &mut Out,
+) -> Result<()> {
+    while let Some(recording) = merge.next(stop, || out.flush())? {
         let Some((event, line)) = recording.current() else {
             continue;
         };
         pace.wait(event.head.ts, || out.flush())?;
-        if out.filter.matches(event) {
-            match out.format {
-                // As it stands, with what this version does not know.
-                Format::Json => {
-                    out.lines.extend_from_slice(line);
-                    out.lines.push(b'\n');
-                }
-                format => format.write(event, &mut out.lines),
-            }
-        }
-        if out.lines.len() >= CHUNK {
-            out.flush()?;
+        if filter.matches(event) {
+            out.take(event, line)?;
         }
     }
     Ok(())
-}
-
-/// Lines on their way to standard output.
-struct Out {
-    filter: Filter,
-    format: Format,
-    lines: Vec<u8>,
-}
-
-impl Out {
-    /// Writes what there is. A reader that is gone ends the replay.
-    fn flush(&mut self) -> Result<()> {
-        if self.lines.is_empty() {
-            return Ok(());
-        }
-        let mut stdout = io::stdout().lock();
-        let written = stdout.write_all(&self.lines).and_then(|()| stdout.flush());
-        self.lines.clear();
-        match written {
-            Err(error) if error.kind() == ErrorKind::BrokenPipe => Err(Stopped.into()),
-            written => written.context("cannot write to standard output"),
-        }
-    }
 }

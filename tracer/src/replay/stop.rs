@@ -35,7 +35,11 @@ impl std::error::Error for Stopped {}
 
 /// Whether to stop.
 #[derive(Clone, Default)]
-pub struct Stop(Arc<AtomicBool>);
+pub struct Stop {
+    told: Arc<AtomicBool>,
+    /// The live view, if there is one, was quit.
+    gone: Arc<AtomicBool>,
+}
 
 impl Stop {
     /// Set by SIGINT and SIGTERM. A second one ends the process at once: a reader that takes
@@ -64,7 +68,7 @@ impl Stop {
                             _ = interrupt.recv() => (),
                             _ = terminate.recv() => (),
                         }
-                        if asked.0.swap(true, Ordering::Relaxed) {
+                        if asked.told.swap(true, Ordering::Relaxed) {
                             process::exit(0);
                         }
                     }
@@ -74,8 +78,13 @@ impl Stop {
         Ok(stop)
     }
 
+    /// Stops also when this is set.
+    pub fn or_when(self, gone: Arc<AtomicBool>) -> Self {
+        Stop { gone, ..self }
+    }
+
     pub fn asked(&self) -> bool {
-        self.0.load(Ordering::Relaxed)
+        self.told.load(Ordering::Relaxed) || self.gone.load(Ordering::Relaxed)
     }
 
     /// Waits until the input has something, or has ended.

@@ -1,12 +1,22 @@
-//! Where events go: an encoding, and the thread that writes it.
+//! Where events go: encoded to the thread that writes them, or as they are to the live view.
 
 pub mod text;
 pub mod writer;
 
-use std::io::IsTerminal;
+use std::{ffi::OsStr, io::IsTerminal, time::Duration};
 
-use crate::{cli::Output, event::Event};
+use anyhow::Result;
+
+use crate::{
+    cli::{Output, Usage},
+    event::Event,
+    tui::{
+        model::{Options, Source, Status},
+        session::Feed,
+    },
+};
 use text::Text;
+use writer::Writer;
 
 /// How events are written.
 #[derive(Clone, Copy, Debug)]
@@ -18,25 +28,181 @@ pub enum Format {
 }
 
 impl Format {
-    /// Text on a terminal unless told otherwise; colour only there, and not with NO_COLOR.
-    /// `to_stdout`: not to a file.
-    pub fn choose(output: Output, wide: bool, to_stdout: bool) -> Self {
-        let terminal = to_stdout && std::io::stdout().is_terminal();
-        if !output.is_text(terminal) {
-            return Format::Json;
-        }
-        let no_color = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-        Format::Text(Text {
-            wide,
-            colour: terminal && !no_color,
-        })
-    }
-
     /// Appends an event.
     pub fn write(self, event: &Event, out: &mut Vec<u8>) {
         match self {
             Format::Json => event.write_line(out),
             Format::Text(text) => text.write(event, out),
+        }
+    }
+}
+
+/// What becomes of events.
+#[derive(Clone, Copy, Debug)]
+pub enum Shape {
+    Lines(Format),
+    /// The live view.
+    View,
+}
+
+impl Shape {
+    /// The live view on a terminal unless told otherwise, JSON elsewhere; colour only on a terminal,
+    /// and not with NO_COLOR. `to_stdout`: not to a file.
+    pub fn choose(output: Output, wide: bool, to_stdout: bool) -> Result<Self, Usage> {
+        let terminal = to_stdout && std::io::stdout().is_terminal();
+        let dumb = std::env::var_os("TERM").is_none_or(|term| term.is_empty() || term == "dumb");
+        let text = Shape::Lines(Format::Text(Text {
+            wide,
+            colour: terminal && colour_is_wanted(),
+        }));
+        Ok(match output {
+            Output::Auto if terminal && !dumb => Shape::View,
+            Output::Auto if terminal => text,
+            Output::Auto | Output::Json => Shape::Lines(Format::Json),
+            Output::Text => text,
+            Output::Tui if terminal && !dumb => Shape::View,
+            Output::Tui => {
+                return Err(Usage(
+                    "--output tui: the live view needs a terminal as standard output, and TERM \
+                     naming it; json and text go anywhere"
+                        .to_owned(),
+                ));
+            }
+        })
+    }
+}
+
+fn colour_is_wanted() -> bool {
+    std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+}
+
+/// How the live view is to be drawn on this terminal.
+pub fn view_options(history: usize, source: Source) -> Options {
+    let set = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
+    // As setlocale looks for it.
+    let locale = ["LC_ALL", "LC_CTYPE", "LANG"].into_iter().find_map(set);
+    let utf8 = |locale: &OsStr| {
+        let locale = locale.to_string_lossy().to_ascii_lowercase();
+        locale.contains("utf-8") || locale.contains("utf8")
+    };
+    Options {
+        colour: colour_is_wanted(),
+        unicode: locale.is_some_and(|locale| utf8(&locale)),
+        history,
+        source,
+    }
+}
+
+/// Events on their way.
+pub enum Batch {
+    Lines(Format, Vec<u8>),
+    Events(Vec<Event>),
+}
+
+impl Batch {
+    pub fn new(shape: Shape) -> Self {
+        match shape {
+            Shape::Lines(format) => Batch::Lines(format, Vec::with_capacity(1 << 16)),
+            Shape::View => Batch::Events(Vec::new()),
+        }
+    }
+
+    pub fn push(&mut self, event: Event) {
+        match self {
+            Batch::Lines(format, lines) => format.write(&event, lines),
+            Batch::Events(events) => events.push(event),
+        }
+    }
+
+    /// Bytes or events: what [`Sink::has_room`] counts.
+    pub fn len(&self) -> usize {
+        match self {
+            Batch::Lines(_, lines) => lines.len(),
+            Batch::Events(events) => events.len(),
+        }
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Takes what there is.
+    pub fn take(&mut self) -> Batch {
+        match self {
+            Batch::Lines(format, lines) => {
+                let room = Vec::with_capacity(lines.capacity().min(1 << 20));
+                Batch::Lines(*format, std::mem::replace(lines, room))
+            }
+            Batch::Events(events) => Batch::Events(std::mem::take(events)),
+        }
+    }
+}
+
+/// Who takes events.
+pub enum Sink {
+    Lines(Writer),
+    View(Feed),
+}
+
+impl Sink {
+    /// Whether another event fits, after `more` (see [`Batch::len`]) that are not sent yet.
+    pub fn has_room(&self, more: usize) -> bool {
+        match self {
+            Sink::Lines(writer) => writer.has_room(more),
+            Sink::View(feed) => feed.has_room(more),
+        }
+    }
+
+    pub fn send(&self, batch: Batch) {
+        match (self, batch) {
+            (Sink::Lines(writer), Batch::Lines(_, lines)) => writer.send(lines),
+            (Sink::View(feed), Batch::Events(events)) => feed.send(events),
+            // A run makes its batches for its sink.
+            (Sink::Lines(_), Batch::Events(_)) | (Sink::View(_), Batch::Lines(..)) => (),
+        }
+    }
+
+    pub fn status(&self, status: Status) {
+        if let Sink::View(feed) = self {
+            feed.status(status);
+        }
+    }
+
+    pub fn is_view(&self) -> bool {
+        matches!(self, Sink::View(_))
+    }
+
+    /// Opens an output file anew.
+    pub fn reopen(&self) {
+        if let Sink::Lines(writer) = self {
+            writer.reopen();
+        }
+    }
+
+    /// Whether nobody reads any more, or the view was quit.
+    pub fn reader_gone(&self) -> bool {
+        match self {
+            Sink::Lines(writer) => writer.reader_gone(),
+            Sink::View(feed) => feed.is_gone(),
+        }
+    }
+
+    /// Lines lost to failed writes since the last call.
+    pub fn take_failed_lines(&self) -> u64 {
+        match self {
+            Sink::Lines(writer) => writer.take_failed_lines(),
+            Sink::View(_) => 0,
+        }
+    }
+
+    /// Writes what is queued, for at most `limit`; gives the terminal back.
+    pub fn finish(self, limit: Duration) -> Result<()> {
+        match self {
+            Sink::Lines(writer) => {
+                writer.finish(limit);
+                Ok(())
+            }
+            Sink::View(feed) => feed.close(),
         }
     }
 }

@@ -5,7 +5,7 @@
 
 mod own;
 mod row;
-mod units;
+pub mod units;
 
 #[cfg(test)]
 mod tests;

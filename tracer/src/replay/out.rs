@@ -1,0 +1,86 @@
+//! Where a recording is shown: standard output, or the live view.
+
+use std::{
+    io::{self, ErrorKind, Write},
+    thread::sleep,
+    time::Duration,
+};
+
+use anyhow::{Context, Result};
+
+use super::stop::Stopped;
+use crate::{event::Event, sink::Format, tui::session::Feed};
+
+/// Bytes that are written at once.
+const CHUNK: usize = 256 << 10;
+/// Events that are given to the view at once.
+const EVENTS: usize = 256;
+/// How long to wait for the view to take more.
+const NAP: Duration = Duration::from_millis(5);
+
+pub enum Out {
+    Lines(Format, Vec<u8>),
+    View(Feed, Vec<Event>),
+}
+
+impl Out {
+    pub fn lines(format: Format) -> Self {
+        Out::Lines(format, Vec::with_capacity(2 * CHUNK))
+    }
+
+    /// Takes an event and its line.
+    pub fn take(&mut self, event: &Event, line: &[u8]) -> Result<()> {
+        let full = match self {
+            Out::Lines(format, lines) => {
+                match format {
+                    // As it stands, with what this version does not know.
+                    Format::Json => {
+                        lines.extend_from_slice(line);
+                        lines.push(b'\n');
+                    }
+                    format => format.write(event, lines),
+                }
+                lines.len() >= CHUNK
+            }
+            Out::View(_, events) => {
+                events.push(event.clone());
+                events.len() >= EVENTS
+            }
+        };
+        if full { self.flush() } else { Ok(()) }
+    }
+
+    /// Gives on what there is. A reader that is gone ends the replay.
+    pub fn flush(&mut self) -> Result<()> {
+        match self {
+            Out::Lines(_, lines) => {
+                let written = write(lines);
+                lines.clear();
+                written
+            }
+            Out::View(feed, events) => {
+                while !feed.has_room(events.len()) && !feed.is_gone() {
+                    sleep(NAP);
+                }
+                if feed.is_gone() {
+                    return Err(Stopped.into());
+                }
+                if !events.is_empty() {
+                    feed.send(std::mem::take(events));
+                }
+                Ok(())
+            }
+        }
+    }
+}
+
+fn write(lines: &[u8]) -> Result<()> {
+    if lines.is_empty() {
+        return Ok(());
+    }
+    let mut stdout = io::stdout().lock();
+    match stdout.write_all(lines).and_then(|()| stdout.flush()) {
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Err(Stopped.into()),
+        written => written.context("cannot write to standard output"),
+    }
+}

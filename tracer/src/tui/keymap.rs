@@ -1,0 +1,120 @@
+//! Every key and what it does: the one table from which keys are looked up, and from which the help,
+//! the footer and docs/tui.md are made.
+
+use ratatui::crossterm::event::{KeyCode, KeyModifiers};
+
+use super::model::Screen;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Command {
+    Quit,
+    Help,
+    Back,
+    Open,
+    Up,
+    Down,
+    PageUp,
+    PageDown,
+    Top,
+    Bottom,
+    Show(Screen),
+    NextScreen,
+    Filter,
+    ClearFilter,
+    Search,
+    SearchAgain,
+    Pause,
+    Sort,
+    Reverse,
+    NextGrouping,
+    AllEvents,
+    Mark,
+    Copy,
+    CommandLine,
+    Export,
+}
+
+pub struct Binding {
+    pub keys: &'static [KeyCode],
+    /// How the keys are written.
+    pub shown: &'static str,
+    pub command: Command,
+    /// What it does.
+    pub help: &'static str,
+    /// The same in a word, if it is in the footer.
+    pub footer: Option<&'static str>,
+}
+
+const fn binding(
+    keys: &'static [KeyCode],
+    shown: &'static str,
+    command: Command,
+    help: &'static str,
+    footer: Option<&'static str>,
+) -> Binding {
+    Binding {
+        keys,
+        shown,
+        command,
+        help,
+        footer,
+    }
+}
+
+use KeyCode::{Char, Down, End, Enter, Esc, Home, Left, PageDown, PageUp, Right, Tab, Up};
+
+/// In the order of the help; the footer shows as many as fit.
+#[rustfmt::skip]
+pub const BINDINGS: &[Binding] = &[
+    binding(&[Char('?'), KeyCode::F(1)], "?", Command::Help, "this help", Some("help")),
+    binding(&[Char('q')], "q", Command::Quit, "quit (so does Ctrl-C)", Some("quit")),
+    binding(&[Enter, Right, Char('l')], "Enter", Command::Open, "why: the story of this end; in groups, only its ends", Some("why")),
+    binding(&[Esc, Left, Char('h')], "Esc", Command::Back, "back", None),
+    binding(&[Char('/')], "/", Command::Filter, "filter, in the language of the options: port=8080 abnormal", Some("filter")),
+    binding(&[Char('x')], "x", Command::ClearFilter, "no filter", None),
+    binding(&[Char('p'), Char(' ')], "p", Command::Pause, "pause; counting goes on", Some("pause")),
+    binding(&[Tab], "Tab", Command::NextScreen, "next screen", Some("next")),
+    binding(&[Char('1')], "1", Command::Show(Screen::Live), "terminations", None),
+    binding(&[Char('2')], "2", Command::Show(Screen::Groups), "groups", None),
+    binding(&[Char('3')], "3", Command::Show(Screen::Ages), "ages at the first end", None),
+    binding(&[Char('4')], "4", Command::Show(Screen::Hooks), "hooks and losses", None),
+    binding(&[Char('s')], "s", Command::Sort, "sort by the next column", Some("sort")),
+    binding(&[Char('r')], "r", Command::Reverse, "the other way round", None),
+    binding(&[Char('g')], "g", Command::NextGrouping, "group by the next: process, peer, reason, hint, container", None),
+    binding(&[Char('e')], "e", Command::AllEvents, "resets and I/O errors among the terminations, or not", None),
+    binding(&[Char('f')], "f", Command::Search, "find text in process, addresses, reason or story", Some("find")),
+    binding(&[Char('n')], "n", Command::SearchAgain, "find the next", None),
+    binding(&[Char('m')], "m", Command::Mark, "mark this row, or not", Some("mark")),
+    binding(&[Char('y')], "y", Command::Copy, "copy what is marked, or this row, as JSON to the clipboard", None),
+    binding(&[Char('w')], "w", Command::Export, "write what is marked, or else all that is shown, to a file as NDJSON", Some("write")),
+    binding(&[Char('c')], "c", Command::CommandLine, "the command line that shows the same", None),
+    binding(&[Up, Char('k')], "Up", Command::Up, "up", None),
+    binding(&[Down, Char('j')], "Down", Command::Down, "down", None),
+    binding(&[PageUp], "PgUp", Command::PageUp, "a page up", None),
+    binding(&[PageDown], "PgDn", Command::PageDown, "a page down", None),
+    binding(&[Home], "Home", Command::Top, "to the top; there, new rows push the others down", None),
+    binding(&[End, Char('G')], "End", Command::Bottom, "to the end", None),
+];
+
+/// What a key asks for.
+pub fn command(key: KeyCode, modifiers: KeyModifiers) -> Option<Command> {
+    if modifiers.contains(KeyModifiers::CONTROL) {
+        return (key == Char('c')).then_some(Command::Quit);
+    }
+    BINDINGS
+        .iter()
+        .find(|binding| binding.keys.contains(&key))
+        .map(|binding| binding.command)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_key_has_two_meanings() {
+        let keys: Vec<_> = BINDINGS.iter().flat_map(|binding| binding.keys).collect();
+        let different: std::collections::HashSet<_> = keys.iter().collect();
+        assert_eq!(keys.len(), different.len());
+    }
+}

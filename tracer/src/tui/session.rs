@@ -1,0 +1,319 @@
+//! The view at work: a thread that takes events and keys, draws at most ten times a second, and does
+//! what the model asks for. Events come through a [`Feed`], which never waits for the drawing.
+
+use std::{
+    fs::OpenOptions,
+    io::{self, Write},
+    os::unix::fs::OpenOptionsExt,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+        mpsc::{Receiver, Sender, TryRecvError, channel},
+    },
+    thread::{self, JoinHandle},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+};
+
+use anyhow::{Context, Result, anyhow};
+use base64::Engine;
+use ratatui::crossterm::event::{self, Event as Input, KeyEventKind, MouseButton, MouseEventKind};
+
+use super::{
+    log,
+    model::{Model, Options, Source, Status},
+    terminal::{self, Screen},
+    update::{Effect, Msg, update},
+    view::view,
+};
+use crate::{
+    core::filter::Filter,
+    event::{Event, time::Timestamp},
+};
+
+/// Between two drawings.
+const FRAME: Duration = Duration::from_millis(100);
+/// How long keys are waited for before events have their turn.
+const NAP: Duration = Duration::from_millis(25);
+/// Events that may wait to be taken in.
+const WAITING: usize = 1 << 16;
+/// Events taken in before keys have their turn.
+const TURN: usize = 1 << 14;
+
+/// Not world-readable: the lines name processes and peers.
+const FILE_MODE: u32 = 0o640;
+
+enum Fed {
+    Events(Vec<Event>),
+    Status(Status),
+    Ended(String),
+    Close,
+}
+
+/// The way into the view.
+pub struct Feed {
+    sender: Sender<Fed>,
+    waiting: Arc<AtomicUsize>,
+    gone: Arc<AtomicBool>,
+    thread: Option<JoinHandle<Result<()>>>,
+}
+
+/// Opens the view on the terminal. `traced` is what events are chosen by before they come.
+pub fn open(options: Options, traced: &Filter) -> Result<Feed> {
+    let (sender, inbox) = channel();
+    let waiting = Arc::new(AtomicUsize::new(0));
+    let gone = Arc::new(AtomicBool::new(false));
+    let session = Session {
+        model: Model::new(options, traced.clone()),
+        inbox,
+        waiting: waiting.clone(),
+        gone: Gone(gone.clone()),
+        drawn: None,
+        stale: true,
+    };
+    let thread = thread::Builder::new()
+        .name("tracer-view".into())
+        .spawn(move || session.serve())
+        .context("cannot start the view's thread")?;
+    Ok(Feed {
+        sender,
+        waiting,
+        gone,
+        thread: Some(thread),
+    })
+}
+
+impl Feed {
+    /// Whether another event fits, after `more` that are not sent yet.
+    pub fn has_room(&self, more: usize) -> bool {
+        self.waiting.load(Ordering::Relaxed) + more < WAITING
+    }
+
+    pub fn send(&self, events: Vec<Event>) {
+        self.waiting.fetch_add(events.len(), Ordering::Relaxed);
+        // A view that is gone is noticed by `is_gone`.
+        let _ = self.sender.send(Fed::Events(events));
+    }
+
+    pub fn status(&self, status: Status) {
+        let _ = self.sender.send(Fed::Status(status));
+    }
+
+    /// Says that there will be no more events; the view stays.
+    pub fn ended(&self, why: &str) {
+        let _ = self.sender.send(Fed::Ended(why.to_owned()));
+    }
+
+    /// Whether the view was quit.
+    pub fn is_gone(&self) -> bool {
+        self.gone.load(Ordering::Relaxed)
+    }
+
+    /// Set when the view was quit.
+    pub fn gone(&self) -> Arc<AtomicBool> {
+        self.gone.clone()
+    }
+
+    /// Closes the view and gives the terminal back.
+    pub fn close(mut self) -> Result<()> {
+        self.join()
+    }
+
+    fn join(&mut self) -> Result<()> {
+        // A view that is gone is closed already.
+        let _ = self.sender.send(Fed::Close);
+        joined(self.thread.take())
+    }
+}
+
+impl Drop for Feed {
+    fn drop(&mut self) {
+        if let Err(error) = self.join() {
+            tracing::error!("{error:#}");
+        }
+    }
+}
+
+fn joined(thread: Option<JoinHandle<Result<()>>>) -> Result<()> {
+    match thread.map(JoinHandle::join) {
+        Some(Ok(result)) => result,
+        Some(Err(_)) => Err(anyhow!("the view failed; its message is above")),
+        None => Ok(()),
+    }
+}
+
+/// Says that the view is gone, however it went.
+struct Gone(Arc<AtomicBool>);
+
+impl Drop for Gone {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+struct Session {
+    model: Model,
+    inbox: Receiver<Fed>,
+    waiting: Arc<AtomicUsize>,
+    gone: Gone,
+    drawn: Option<Instant>,
+    /// Something happened since the last drawing.
+    stale: bool,
+}
+
+impl Session {
+    fn serve(mut self) -> Result<()> {
+        let (_taken, mut screen) = terminal::take()?;
+        let size = screen.size().context("the terminal has no size")?;
+        self.model.size = (size.width, size.height);
+        let mut going_on = true;
+        while going_on && terminal::is_taken() {
+            going_on = self.take_events() && self.take_input()?;
+            if self.drawn.is_none_or(|drawn| drawn.elapsed() >= FRAME) {
+                self.tick();
+                self.draw(&mut screen)?;
+            }
+        }
+        drop(self.gone);
+        Ok(())
+    }
+
+    /// False when the view is to close.
+    fn take_events(&mut self) -> bool {
+        let mut taken = 0;
+        while taken < TURN {
+            let msg = match self.inbox.try_recv() {
+                Ok(Fed::Events(events)) => {
+                    taken += events.len();
+                    self.waiting.fetch_sub(events.len(), Ordering::Relaxed);
+                    Msg::Events(events)
+                }
+                Ok(Fed::Status(status)) => Msg::Status(status),
+                Ok(Fed::Ended(why)) => Msg::Ended(why),
+                Ok(Fed::Close) | Err(TryRecvError::Disconnected) => return false,
+                Err(TryRecvError::Empty) => return true,
+            };
+            self.tell(msg);
+        }
+        true
+    }
+
+    /// False when the view is to close.
+    fn take_input(&mut self) -> Result<bool> {
+        // With more events to take in, keys are looked for and not waited for.
+        let mut patience = match self.waiting.load(Ordering::Relaxed) {
+            0 => NAP,
+            _ => Duration::ZERO,
+        };
+        while event::poll(patience).context("cannot wait for keys")? {
+            patience = Duration::ZERO;
+            let msg = match event::read().context("cannot read keys")? {
+                Input::Key(key) if key.kind != KeyEventKind::Release => {
+                    Msg::Key(key.code, key.modifiers)
+                }
+                Input::Mouse(mouse) => match mouse.kind {
+                    MouseEventKind::Down(MouseButton::Left) => Msg::Click {
+                        column: mouse.column,
+                        row: mouse.row,
+                    },
+                    MouseEventKind::ScrollUp => Msg::Wheel { up: true },
+                    MouseEventKind::ScrollDown => Msg::Wheel { up: false },
+                    _ => continue,
+                },
+                Input::Resize(width, height) => Msg::Resize(width, height),
+                _ => continue,
+            };
+            if !self.tell(msg) {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    fn tick(&mut self) {
+        for line in log::fresh() {
+            self.tell(Msg::Log(line));
+        }
+        // A recording has its own time.
+        if self.model.options.source == Source::Live {
+            let since = SystemTime::now().duration_since(UNIX_EPOCH);
+            let now = Timestamp(since.unwrap_or_default().as_nanos() as u64);
+            let second = |ts: Timestamp| ts.0 / 1_000_000_000;
+            // Rates change by the second.
+            if second(now) != second(self.model.now) {
+                self.tell(Msg::Tick(now));
+            }
+        }
+    }
+
+    fn draw(&mut self, screen: &mut Screen) -> Result<()> {
+        if !self.stale {
+            return Ok(());
+        }
+        screen
+            .draw(|frame| {
+                let area = frame.area();
+                self.model.size = (area.width, area.height);
+                view(&self.model, frame.buffer_mut());
+            })
+            .context("cannot draw on the terminal")?;
+        self.drawn = Some(Instant::now());
+        self.stale = false;
+        Ok(())
+    }
+
+    /// Tells the model. False when it wants to quit.
+    fn tell(&mut self, msg: Msg) -> bool {
+        self.stale = true;
+        for effect in update(&mut self.model, msg) {
+            let done = match effect {
+                Effect::Quit => return false,
+                Effect::Copy(text) => copy(&text),
+                Effect::Export(lines) => export(&lines),
+            };
+            let done = done.unwrap_or_else(|error| format!("{error:#}"));
+            update(&mut self.model, Msg::Done(done));
+        }
+        true
+    }
+}
+
+/// Into the clipboard of the terminal, also through ssh (OSC 52).
+fn copy(text: &str) -> Result<String> {
+    let encoded = base64::engine::general_purpose::STANDARD.encode(text);
+    let mut stdout = io::stdout();
+    write!(stdout, "\x1b]52;c;{encoded}\x07")
+        .and_then(|()| stdout.flush())
+        .context("cannot write to the terminal")?;
+    Ok(format!(
+        "{} bytes are in the clipboard, if the terminal lets programs use it",
+        text.len()
+    ))
+}
+
+/// Into a new file of the working directory.
+fn export(lines: &[u8]) -> Result<String> {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    let seconds = since.unwrap_or_default().as_secs();
+    for number in 0..100 {
+        let path = match number {
+            0 => format!("tracer-{seconds}.ndjson"),
+            number => format!("tracer-{seconds}-{number}.ndjson"),
+        };
+        let file = OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(FILE_MODE)
+            .open(&path);
+        let mut file = match file {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => continue,
+            file => file.with_context(|| format!("cannot make the file {path}"))?,
+        };
+        file.write_all(lines)
+            .with_context(|| format!("cannot write to the file {path}"))?;
+        let count = lines.iter().filter(|byte| **byte == b'\n').count();
+        return Ok(format!("{count} events written to {path}"));
+    }
+    Err(anyhow!(
+        "cannot make a new file here: remove old tracer-*.ndjson"
+    ))
+}

@@ -1,0 +1,552 @@
+//! The view on terminals of several sizes, held to the files in `screens/` (UPDATE_SCREENS=1 writes
+//! them), and scripts of keys on the update.
+
+use ratatui::{
+    buffer::Buffer,
+    crossterm::event::{KeyCode, KeyModifiers},
+    layout::Rect,
+    style::{Color, Modifier},
+};
+
+use super::{
+    columns::Column,
+    model::{Model, Options, Over, Screen, Sort, Source, Status},
+    update::{Effect, Msg, update},
+    view::view,
+};
+use crate::{
+    core::{filter::Filter, sample},
+    event::{Body, Event, Lost, Start, text::Label, time::Timestamp, values::*},
+};
+
+const SIZES: [(u16, u16); 4] = [(60, 15), (80, 24), (120, 40), (200, 60)];
+
+fn options() -> Options {
+    Options {
+        colour: true,
+        unicode: true,
+        history: 1_000,
+        source: Source::Live,
+    }
+}
+
+fn model() -> Model {
+    Model::new(options(), Filter::default())
+}
+
+fn feed(model: &mut Model, events: Vec<Event>) {
+    update(model, Msg::Events(events));
+}
+
+/// Half a second after the event before.
+fn at(index: u64, mut event: Event) -> Event {
+    event.head.ts = Timestamp(event.head.ts.0 + index * 500_000_000);
+    event
+}
+
+/// The server's end of a broken pipe, or the client's.
+fn broken_pipe(server: bool) -> Event {
+    let (mut ids, mut end) = (sample::ids(), sample::end());
+    ids.peer_pid = Some(812);
+    ids.peer_comm = Some(sample::comm(b"nginx"));
+    ids.peer_conn = Some(sample::conn(0xb2));
+    end.story = Some(Label::from(
+        "nginx[812] hung up on go-server[790] after waiting 2.0 s for a response; go-server[790] then \
+         wrote 4096 bytes and was answered with a RST, and its next write failed with EPIPE.",
+    ));
+    if server {
+        end.reason = Reason::FinPeerRst;
+        end.errno = Some(Errno(32));
+        end.write_errno = Some(Errno(32));
+        end.tx_after_fin_bytes = Some(4_096);
+        end.pattern = Some(Pattern::PeerGaveUpWaiting);
+        end.chain = Some(List(vec![
+            Label::from("nginx[812] fin"),
+            Label::from("go-server[790] EPIPE"),
+        ]));
+        end.timeline = Some(List(vec![
+            Moment::at(-2_306, What::Established),
+            Moment::at(-2_300, What::LastRx),
+            Moment::at(-300, What::PeerFin),
+            Moment {
+                bytes: Some(4_096),
+                ..Moment::at(-50, What::WriteAfterFin)
+            },
+            Moment::at(0, What::RstReceived),
+            Moment::at(0, What::Closed),
+            Moment {
+                errno: Some(Errno(32)),
+                ..Moment::at(2, What::WriteError)
+            },
+        ]));
+    } else {
+        (ids.local_addr, ids.peer_addr) = (ids.peer_addr, ids.local_addr);
+        (ids.local_port, ids.peer_port) = (ids.peer_port, ids.local_port);
+        (ids.conn, ids.peer_conn) = (ids.peer_conn, ids.conn);
+        (ids.comm, ids.peer_comm) = (ids.peer_comm, ids.comm);
+        (ids.pid, ids.peer_pid) = (ids.peer_pid, ids.pid);
+        ids.role = Role::Client;
+        end.reason = Reason::FinLocal;
+        end.closed_by = ClosedBy::Local;
+    }
+    sample::close(ids, end)
+}
+
+fn full() -> Model {
+    let mut model = model();
+    let start = Start {
+        version: Label::from("0.1.0"),
+        kernel: Label::from("6.18.0"),
+        hooks: List(vec![
+            HookState {
+                signal: Label::from("state"),
+                hook: Label::from("tp_btf:inet_sock_set_state"),
+                error: None,
+            },
+            HookState {
+                signal: Label::from("rst"),
+                hook: Label::from("tp_btf:tcp_send_reset"),
+                error: Some(Label::from("no such tracepoint")),
+            },
+        ]),
+        blind: List(vec![Label::from("RSTs that are sent")]),
+        filters: List(Vec::new()),
+    };
+    let own = |kind, body| Event {
+        head: sample::head(kind),
+        body,
+    };
+    let mut events = vec![own(Kind::Start, Body::Start(start))];
+    for index in 0..70 {
+        let mut ids = sample::ids();
+        ids.peer_addr = sample::addr(if index % 2 == 0 {
+            "2001:db8::7"
+        } else {
+            "10.9.8.7"
+        });
+        ids.pid = Some(700 + index as u32);
+        let mut end = sample::end();
+        end.end_age_ms = Some(if index % 3 == 0 {
+            60_002
+        } else {
+            40 + index * 7
+        });
+        match index % 5 {
+            0 => events.push(at(index, sample::io_error(ids, Some(Reason::RstPeer)))),
+            1 => {
+                end.reason = Reason::RstPeer;
+                end.how = How::Rst;
+                end.errno = Some(Errno(104));
+                end.rx_unread_bytes = Some(1_000_000);
+                ids.comm = Some(sample::comm(b"postgres"));
+                events.push(at(index, sample::close(ids, end)));
+            }
+            _ => events.push(at(index, sample::close(ids, end))),
+        }
+    }
+    events.push(at(69, broken_pipe(false)));
+    events.push(at(70, broken_pipe(true)));
+    events.push(at(70, {
+        let mut reset = sample::reset(sample::ids());
+        if let Body::Reset { reset, .. } = &mut reset.body {
+            reset.direction = Direction::Received;
+        }
+        reset
+    }));
+    events.push(own(
+        Kind::Lost,
+        Body::Lost(Lost {
+            count: 3,
+            r#where: Where::Ring,
+            kinds: Counts(vec![("tcp_close".into(), 3)]),
+        }),
+    ));
+    feed(&mut model, events);
+    update(
+        &mut model,
+        Msg::Tick(at(70, sample::reset(sample::ids())).head.ts),
+    );
+    let status = Status {
+        connections: 345,
+        hooks_attached: 11,
+        hooks: 12,
+    };
+    update(&mut model, Msg::Status(status));
+    model
+}
+
+fn hostile() -> Model {
+    let mut model = model();
+    let names: [&[u8]; 5] = [
+        b"\x1b[31mred\x1b[0m",
+        b"\xff\xfe\xfd",
+        "\u{202e}evil".as_bytes(),
+        "日本語日本".as_bytes(),
+        b"a\tb\nc\r",
+    ];
+    let events = names.iter().zip(0..).map(|(name, index)| {
+        let (mut ids, mut end) = (sample::ids(), sample::end());
+        ids.comm = Some(sample::comm(name));
+        ids.peer_addr = sample::addr("2001:db8:1111:2222:3333:4444:5555:6666");
+        ids.cgroup = Some(Label::from("/a\x1b]0;owned\x07b"));
+        end.reason = Reason::TimeoutKeepalive;
+        end.rx_bytes = Some(u64::MAX);
+        end.end_age_ms = Some(u64::MAX);
+        end.timeline = Some(List(vec![
+            Moment::at(i64::MIN, What::Established),
+            Moment::at(i64::MAX, What::Closed),
+        ]));
+        end.story = Some(Label::from("\x1b[2Jgone\u{9b}31m"));
+        at(index, sample::close(ids, end))
+    });
+    feed(&mut model, events.collect());
+    update(&mut model, Msg::Tick(sample::head(Kind::TcpClose).ts));
+    model
+}
+
+fn drawn(model: &Model) -> Buffer {
+    let (width, height) = model.size;
+    let mut buffer = Buffer::empty(Rect::new(0, 0, width, height));
+    view(model, &mut buffer);
+    buffer
+}
+
+fn text(buffer: &Buffer) -> String {
+    let width = usize::from(buffer.area.width);
+    let mut text = String::new();
+    for row in buffer.content.chunks(width) {
+        let mut skip = 0;
+        let mut line = String::new();
+        for cell in row {
+            // A wide character's second cell is not drawn.
+            if skip == 0 {
+                line.push_str(cell.symbol());
+                skip = ratatui::text::Span::raw(cell.symbol()).width().max(1);
+            }
+            skip -= 1;
+        }
+        text.push_str(line.trim_end());
+        text.push('\n');
+    }
+    text
+}
+
+/// Compares with the file, or writes it.
+fn hold(name: &str, model: &mut Model, (width, height): (u16, u16)) {
+    update(model, Msg::Resize(width, height));
+    let text = text(&drawn(model));
+    assert!(
+        !text.contains(['\x1b', '\x07', '\u{9b}', '\u{202e}']),
+        "{name}"
+    );
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/src/tui/screens");
+    let path = format!("{folder}/{name}-{width}x{height}.txt");
+    if std::env::var_os("UPDATE_SCREENS").is_some() {
+        std::fs::write(&path, &text).expect("the screen can be written");
+        return;
+    }
+    let wanted = std::fs::read_to_string(&path).unwrap_or_default();
+    assert!(
+        text == wanted,
+        "{path} differs (UPDATE_SCREENS=1 writes it):\n{text}\ninstead of\n{wanted}"
+    );
+}
+
+fn keys(model: &mut Model, script: &str) -> Vec<Effect> {
+    script
+        .chars()
+        .flat_map(|c| {
+            let key = match c {
+                '⏎' => KeyCode::Enter,
+                '⎋' => KeyCode::Esc,
+                '⇥' => KeyCode::Tab,
+                '↓' => KeyCode::Down,
+                '↑' => KeyCode::Up,
+                '⌫' => KeyCode::Backspace,
+                c => KeyCode::Char(c),
+            };
+            update(model, Msg::Key(key, KeyModifiers::NONE))
+        })
+        .collect()
+}
+
+#[test]
+fn screens() {
+    for (name, script) in [
+        ("live", ""),
+        ("live-marked-sorted", "mmssss"),
+        ("groups", "g⎋2"),
+        ("groups-by-reason", "ggg"),
+        ("ages", "3"),
+        ("hooks", "4"),
+        ("detail", "⏎"),
+        ("help", "?"),
+        ("command-line", "/reason=rst_peer port=8080⏎c"),
+        ("filtered", "/reason=rst_peer⏎"),
+        ("no-row-fits", "/port=9⏎"),
+        ("completing", "/reason=time"),
+        ("wrong-filter", "/port=http"),
+        ("all-events", "e"),
+        ("paused", "p"),
+    ] {
+        for size in SIZES {
+            let mut model = full();
+            update(&mut model, Msg::Resize(size.0, size.1));
+            keys(&mut model, script);
+            hold(name, &mut model, size);
+        }
+    }
+}
+
+#[test]
+fn screens_without_events() {
+    for size in SIZES {
+        let mut model = model();
+        let status = Status {
+            connections: 345,
+            hooks_attached: 12,
+            hooks: 12,
+        };
+        update(&mut model, Msg::Status(status));
+        for (name, key) in [
+            ("empty", "1"),
+            ("empty-groups", "2"),
+            ("empty-ages", "3"),
+            ("empty-hooks", "4"),
+        ] {
+            keys(&mut model, key);
+            hold(name, &mut model, size);
+        }
+    }
+    let mut model = Model::new(
+        Options {
+            source: Source::Replay(vec!["a.ndjson".to_owned()]),
+            ..options()
+        },
+        Filter::default(),
+    );
+    update(&mut model, Msg::Ended("the recording is over".to_owned()));
+    hold("empty-replay", &mut model, SIZES[1]);
+}
+
+#[test]
+fn names_from_outside_command_nothing() {
+    for size in SIZES {
+        let mut model = hostile();
+        hold("hostile", &mut model, size);
+        keys(&mut model, "2");
+        hold("hostile-groups", &mut model, size);
+        keys(&mut model, "1⏎");
+        hold("hostile-detail", &mut model, size);
+    }
+}
+
+#[test]
+fn without_colour_and_beyond_ascii_nothing_is_missing() {
+    for (size, (name, script)) in
+        SIZES
+            .into_iter()
+            .zip([("live", ""), ("detail", "⏎"), ("ages", "3"), ("help", "?")])
+    {
+        let mut model = full();
+        model.options.colour = false;
+        model.options.unicode = false;
+        update(&mut model, Msg::Resize(size.0, size.1));
+        keys(&mut model, script);
+        let buffer = drawn(&model);
+        assert!(text(&buffer).is_ascii());
+        for cell in &buffer.content {
+            assert_eq!((cell.fg, cell.bg), (Color::Reset, Color::Reset));
+        }
+        // The row that is chosen, or the tab, can still be seen.
+        assert!(
+            buffer
+                .content
+                .iter()
+                .any(|cell| cell.modifier.contains(Modifier::REVERSED))
+        );
+        hold(&format!("plain-{name}"), &mut model, size);
+    }
+}
+
+#[test]
+fn any_size_is_drawn() {
+    for (width, height) in [
+        (0, 0),
+        (1, 1),
+        (10, 3),
+        (59, 15),
+        (60, 14),
+        (1_000, 5),
+        (500, 200),
+    ] {
+        for script in ["", "2", "3", "4", "⏎", "?", "/x", "c"] {
+            let mut model = full();
+            keys(&mut model, script);
+            update(&mut model, Msg::Resize(width, height));
+            drawn(&model);
+            update(&mut model, Msg::Click { column: 3, row: 3 });
+        }
+    }
+}
+
+#[test]
+fn the_cursor_stays_on_its_row_and_the_top_follows() {
+    let mut model = full();
+    let chosen = |model: &Model| {
+        let rows = model.rows();
+        rows[model.cursor(&rows)].id
+    };
+    let newest = chosen(&model);
+    feed(&mut model, vec![at(80, broken_pipe(true))]);
+    assert_ne!(chosen(&model), newest, "the top follows");
+    keys(&mut model, "↓");
+    let row = chosen(&model);
+    feed(&mut model, vec![at(81, broken_pipe(true))]);
+    assert_eq!(chosen(&model), row, "a chosen row stays");
+    keys(&mut model, "↑↑↑↑");
+    feed(&mut model, vec![at(82, broken_pipe(true))]);
+    let rows = model.rows();
+    assert_eq!(model.cursor(&rows), 1);
+}
+
+#[test]
+fn pause_stops_the_rows_and_not_the_counts() {
+    let mut model = full();
+    keys(&mut model, "p");
+    let (rows, ends) = (model.rows().len(), model.totals.ends);
+    feed(&mut model, vec![at(80, broken_pipe(true))]);
+    assert_eq!((model.rows().len(), model.totals.ends), (rows, ends + 1));
+    keys(&mut model, "p");
+    assert_eq!(model.rows().len(), rows + 1);
+}
+
+#[test]
+fn a_filter_is_typed_completed_refused_and_cleared() {
+    let mut model = full();
+    let all = model.rows().len();
+    keys(&mut model, "/rea⇥rst⇥⏎");
+    assert_eq!(model.filter_text, "reason=rst_peer");
+    let some = model.rows().len();
+    assert!(some > 0 && some < all);
+    keys(&mut model, "/ port=x⏎");
+    assert!(model.prompt.is_some(), "a wrong one stays to be mended");
+    keys(&mut model, "⌫1⏎");
+    assert_eq!(model.rows().len(), 0);
+    keys(&mut model, "x");
+    assert_eq!(model.rows().len(), all);
+    keys(&mut model, "/q⎋");
+    assert_eq!(model.rows().len(), all);
+}
+
+#[test]
+fn a_group_opens_its_ends() {
+    let mut model = full();
+    keys(&mut model, "2gggg");
+    assert_eq!(model.by.name(), "container");
+    keys(&mut model, "⏎");
+    assert!(model.message.is_some());
+    keys(&mut model, "ggg");
+    assert_eq!((model.screen, model.by.name()), (Screen::Groups, "reason"));
+    keys(&mut model, "⏎");
+    assert_eq!(model.screen, Screen::Live);
+    assert_eq!(model.filter_text, "reason=fin_peer");
+}
+
+#[test]
+fn marked_events_are_copied_and_written_as_they_are() {
+    let mut model = full();
+    let effects = keys(&mut model, "y");
+    let [Effect::Copy(line)] = effects.as_slice() else {
+        panic!("not a copy");
+    };
+    let event = Event::parse(line.as_bytes()).expect("an event");
+    assert!(matches!(&event.body, Body::End { end, .. } if end.reason == Reason::FinPeerRst));
+    let effects = keys(&mut model, "mmw");
+    let [Effect::Export(lines)] = effects.as_slice() else {
+        panic!("not an export");
+    };
+    let events: Vec<_> = lines
+        .split(|byte| *byte == b'\n')
+        .filter(|line| !line.is_empty())
+        .map(|line| Event::parse(line).expect("an event"))
+        .collect();
+    assert_eq!(events.len(), 2);
+    assert!(events[0].head.ts < events[1].head.ts, "oldest first");
+    assert_eq!(keys(&mut model, "q"), [Effect::Quit]);
+    let control_c = Msg::Key(KeyCode::Char('c'), KeyModifiers::CONTROL);
+    keys(&mut model, "/");
+    assert_eq!(update(&mut model, control_c), [Effect::Quit]);
+}
+
+#[test]
+fn the_command_line_has_what_was_traced_and_what_is_chosen() {
+    let traced = Filter {
+        abnormal: true,
+        ports: vec![8080],
+        ..Filter::default()
+    };
+    let mut model = Model::new(options(), traced);
+    feed(&mut model, vec![broken_pipe(true)]);
+    keys(&mut model, "/port=48122 comm=\"a b\"⏎");
+    let effects = keys(&mut model, "c");
+    let line = "tracer -o json --abnormal --comm 'a b' --port 48122";
+    assert_eq!(effects, [Effect::Copy(line.to_owned())]);
+    assert_eq!(model.over, Some(Over::CommandLine(line.to_owned())));
+}
+
+#[test]
+fn rows_are_found_and_sorted() {
+    let mut model = full();
+    keys(&mut model, "fNGINX⏎");
+    let rows = model.rows();
+    let found = &rows[model.cursor(&rows)].event;
+    assert!(Column::Process.cell(found).starts_with("nginx"));
+    keys(&mut model, "fno such text⏎");
+    assert!(model.message.is_some());
+    model.sort = Sort {
+        column: Some(Column::Age),
+        reverse: false,
+    };
+    assert_eq!(Column::Age.cell(&model.rows()[0].event), "1m00s");
+    keys(&mut model, "r");
+    assert_ne!(Column::Age.cell(&model.rows()[0].event), "1m00s");
+}
+
+#[test]
+fn the_mouse_chooses_opens_and_changes_screens() {
+    let mut model = full();
+    let click = |model: &mut Model, column, row| update(model, Msg::Click { column, row });
+    click(&mut model, 10, 5);
+    let rows = model.rows();
+    assert_eq!(model.cursor(&rows), 2);
+    click(&mut model, 10, 5);
+    assert!(matches!(model.over, Some(Over::Detail { .. })));
+    click(&mut model, 20, 1);
+    assert_eq!((model.screen, &model.over), (Screen::Groups, &None));
+    update(&mut model, Msg::Wheel { up: false });
+    assert_eq!(model.group_selected, 2);
+}
+
+#[test]
+fn a_flood_is_bounded() {
+    let mut model = Model::new(
+        Options {
+            history: 100,
+            ..options()
+        },
+        Filter::default(),
+    );
+    for round in 0..50u32 {
+        let events = (0..1_000).map(|index| {
+            let mut ids = sample::ids();
+            ids.peer_addr.0 = std::net::Ipv4Addr::from(round * 1_000 + index).into();
+            sample::close(ids, sample::end())
+        });
+        feed(&mut model, events.collect());
+    }
+    assert_eq!(model.totals.ends, 50_000);
+    assert_eq!(model.history.len(), 100);
+    assert!(model.totals.groups(super::totals::By::Peer).len() <= 2_001);
+    drawn(&model);
+}

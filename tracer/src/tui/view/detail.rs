@@ -1,0 +1,148 @@
+//! One event in full: story, timeline, both ends, the way from the cause, what else happened on the
+//! connection, every key.
+
+use ratatui::{
+    buffer::Buffer,
+    layout::Rect,
+    text::{Line, Span},
+};
+
+use super::{
+    scrolled, story,
+    text::{fit, wrap},
+    theme::{DIM, HEAD, severity},
+    timeline,
+};
+use crate::{
+    event::{Body, Event, text::Label},
+    tui::{
+        columns::{Column, why},
+        history::{Entry, Id},
+        model::Model,
+    },
+};
+
+/// Other events of the connection that are listed.
+const RELATED: usize = 20;
+
+pub fn draw(model: &Model, id: Id, scroll: usize, buffer: &mut Buffer, area: Rect) {
+    let Some(entry) = model.history.get(id) else {
+        let lines = [Line::raw("  This event is no longer kept (--history).")];
+        scrolled(&lines, 0, buffer, area);
+        return;
+    };
+    let cells = usize::from(area.width).saturating_sub(5);
+    scrolled(&lines(model, entry, cells), scroll, buffer, area);
+}
+
+fn lines(model: &Model, entry: &Entry, cells: usize) -> Vec<Line<'static>> {
+    let event = &entry.event;
+    let (sign, style) = severity(event);
+    let mut lines = vec![
+        Line::from(vec![
+            Span::styled(format!(" {sign} {} ", why(event)), style),
+            Span::styled(Column::Process.cell(event), HEAD),
+        ]),
+        Line::raw(format!(
+            "   {}  {}",
+            Column::Time.cell(event),
+            Column::Addresses.cell(event)
+        )),
+    ];
+    let story = Column::Story.cell(event);
+    if !story.is_empty() {
+        lines.push(Line::raw(""));
+        lines.extend(
+            wrap(&story, cells)
+                .into_iter()
+                .map(|line| Line::raw(format!("  {line}"))),
+        );
+    }
+    if let Body::End { end, .. } = &event.body {
+        if let Some(moments) = &end.timeline {
+            title("Timeline, to scale", &mut lines);
+            lines.extend(timeline::draw(&moments.0, cells));
+        }
+        if let Some(chain) = &end.chain {
+            title("The way from the first cause", &mut lines);
+            let hops: Vec<_> = chain.0.iter().map(ToString::to_string).collect();
+            let path = hops.join(" → ");
+            lines.extend(
+                wrap(&path, cells)
+                    .into_iter()
+                    .map(|line| Line::raw(format!("  {line}"))),
+            );
+        }
+        lines.push(Line::raw(""));
+        lines.extend(story::ends(event, other_end(model, event), cells));
+    }
+    related(model, entry, cells, &mut lines);
+    keys(event, cells, &mut lines);
+    lines
+}
+
+fn title(text: &str, lines: &mut Vec<Line<'static>>) {
+    lines.push(Line::raw(""));
+    lines.push(Line::styled(format!("  {text}"), HEAD));
+}
+
+/// The record of the connection's other end, if that was on this node.
+fn other_end<'a>(model: &'a Model, event: &Event) -> Option<&'a Event> {
+    let peer = event.ids()?.peer_conn?;
+    let node = &event.head.node;
+    model
+        .history
+        .iter()
+        .map(|entry| &entry.event)
+        .filter(|other| matches!(other.body, Body::End { .. }) && other.head.node == *node)
+        .find(|other| other.ids().and_then(|ids| ids.conn) == Some(peer))
+}
+
+/// Resets and errors of the same connection.
+fn related(model: &Model, entry: &Entry, cells: usize, lines: &mut Vec<Line<'static>>) {
+    let Some(conn) = entry.event.ids().and_then(|ids| ids.conn) else {
+        return;
+    };
+    let same = |other: &&Entry| {
+        other.id != entry.id && other.event.ids().and_then(|ids| ids.conn) == Some(conn)
+    };
+    let mut others: Vec<_> = model.history.iter().filter(same).take(RELATED).collect();
+    others.sort_by_key(|other| other.event.head.ts);
+    if others.is_empty() {
+        return;
+    }
+    title("Also on this connection", lines);
+    for other in others {
+        let text = format!("{}  {}", Column::Time.cell(&other.event), why(&other.event));
+        lines.push(Line::raw(format!("  {}", fit(&text, cells, false))));
+    }
+}
+
+/// Every key as it is written.
+fn keys(event: &Event, cells: usize, lines: &mut Vec<Line<'static>>) {
+    title("Every key", lines);
+    let mut line = Vec::new();
+    event.write_line(&mut line);
+    let Ok(serde_json::Value::Object(keys)) = serde_json::from_slice(&line) else {
+        return;
+    };
+    let name_cells = 22;
+    for (key, value) in keys {
+        let value = match value {
+            serde_json::Value::String(text) => Label::from(text).to_string(),
+            other => Label::from(other.to_string()).to_string(),
+        };
+        let mut first = true;
+        for part in wrap(&value, cells.saturating_sub(name_cells)) {
+            let name = if std::mem::take(&mut first) {
+                key.as_str()
+            } else {
+                ""
+            };
+            lines.push(Line::from(vec![
+                Span::styled(fit(&format!("  {name}"), name_cells, false), DIM),
+                Span::raw(part),
+            ]));
+        }
+    }
+}

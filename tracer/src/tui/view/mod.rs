@@ -1,0 +1,249 @@
+//! The drawing: from the model to cells, without I/O and without a clock.
+//!
+//! ```text
+//! tracer web-1  12 ends  3 abnormal  filter: port=80  1.2/s  345 watched  lost 0  ▁▂▁
+//!  1 Terminations   2 Groups   3 Ages   4 Hooks
+//! …
+//! ?:help q:quit Enter:why /:filter
+//! ```
+
+mod ages;
+mod detail;
+mod groups;
+mod help;
+mod hooks;
+mod live;
+mod story;
+mod text;
+mod theme;
+mod timeline;
+
+use ratatui::{
+    buffer::Buffer,
+    layout::Rect,
+    text::{Line, Span},
+};
+
+use super::{
+    keymap::BINDINGS,
+    layout::{self, areas},
+    model::{Asks, Model, Over, Prompt, Screen, Source},
+    query,
+    totals::RATE_SECONDS,
+};
+use text::{bar, fit, put, width};
+use theme::{BAR, DIM, FAULT, HEAD, NOTICE, PLAIN};
+
+/// Draws everything.
+pub fn view(model: &Model, buffer: &mut Buffer) {
+    let (columns, lines) = model.size;
+    if columns < layout::LEAST.0 || lines < layout::LEAST.1 {
+        let text = format!(
+            "This terminal has {columns}x{lines} characters; tracer needs {}x{}. q quits.",
+            layout::LEAST.0,
+            layout::LEAST.1
+        );
+        let lines: Vec<_> = text::wrap(&text, usize::from(columns))
+            .into_iter()
+            .map(Line::raw)
+            .collect();
+        put(buffer, buffer.area, &lines);
+    } else {
+        draw(model, buffer);
+    }
+    if !model.options.colour {
+        theme::without_colour(buffer);
+    }
+    if !model.options.unicode {
+        theme::without_unicode(buffer);
+    }
+}
+
+fn draw(model: &Model, buffer: &mut Buffer) {
+    let areas = areas(model);
+    status(model, buffer, areas.status);
+    tabs(model, buffer, areas.tabs);
+    match &model.over {
+        Some(Over::Help { scroll }) => help::draw(*scroll, buffer, areas.body),
+        Some(Over::Detail { id, scroll }) => detail::draw(model, *id, *scroll, buffer, areas.body),
+        Some(Over::CommandLine(line)) => command_line(line, buffer, areas.body),
+        None => match model.screen {
+            Screen::Live => live::draw(model, buffer, areas.body),
+            Screen::Groups => groups::draw(model, buffer, areas.body),
+            Screen::Ages => ages::draw(model, buffer, areas.body),
+            Screen::Hooks => hooks::draw(model, buffer, areas.body),
+        },
+    }
+    match (&model.prompt, &model.message) {
+        (Some(prompt), _) => typing(model, prompt, buffer, areas.prompt),
+        (None, Some(message)) => {
+            let message = crate::event::text::Label::from(message.as_str()).to_string();
+            bar(buffer, areas.prompt, &message, HEAD);
+        }
+        (None, None) => (),
+    }
+    footer(buffer, areas.footer);
+}
+
+/// What matters most first: the rest may have no room.
+fn status(model: &Model, buffer: &mut Buffer, area: Rect) {
+    let mut spans = vec![Span::styled(" tracer ", HEAD)];
+    if let Source::Replay(_) = model.options.source {
+        spans.push(Span::raw("replay "));
+    }
+    if let Some(node) = model.start.as_ref().map(|(node, _)| node.to_string()) {
+        spans.push(Span::raw(fit(&node, width(&node).min(16), false)));
+    }
+    if model.paused.is_some() {
+        spans.push(Span::styled(" PAUSED ", BAR));
+    }
+    let totals = &model.totals;
+    let lost = totals.lost.total();
+    spans.push(Span::raw(format!("  {} ends", totals.ends)));
+    let style = if totals.abnormal > 0 { NOTICE } else { PLAIN };
+    spans.push(Span::styled(
+        format!("  {} abnormal", totals.abnormal),
+        style,
+    ));
+    if lost > 0 {
+        spans.push(Span::styled(format!("  {lost} LOST"), FAULT));
+    }
+    if let Some(ended) = &model.ended {
+        spans.push(Span::styled(format!("  {ended}"), HEAD));
+    }
+    if model.is_filtered() {
+        spans.push(Span::styled(
+            format!("  filter: {}", model.filter_text),
+            NOTICE,
+        ));
+    }
+    spans.push(Span::raw(format!("  {:.1}/s", totals.rate(model.now))));
+    if let Some(status) = &model.status {
+        spans.push(Span::raw(format!(
+            "  {} watched  hooks {}/{}",
+            status.connections, status.hooks_attached, status.hooks
+        )));
+    }
+    if lost == 0 {
+        spans.push(Span::styled("  lost 0", DIM));
+    }
+    // Last: where there is no room, the numbers say it.
+    let seconds = totals.recent.since(model.now.0 / 1_000_000_000);
+    let from = seconds.len().saturating_sub(2 * RATE_SECONDS);
+    spans.push(Span::styled(
+        format!("  {}", sparkline(&seconds[from..])),
+        theme::CHART,
+    ));
+    put(buffer, area, &[Line::from(spans)]);
+}
+
+/// A row of bars.
+fn sparkline(values: &[u32]) -> String {
+    const BARS: [char; 9] = [' ', '▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
+    let most = values.iter().copied().max().unwrap_or(0).max(1);
+    values
+        .iter()
+        .map(|value| BARS[(u64::from(*value) * 8).div_ceil(u64::from(most)) as usize])
+        .collect()
+}
+
+fn tabs(model: &Model, buffer: &mut Buffer, area: Rect) {
+    for (screen, x, text) in layout::tabs() {
+        let style = if screen == model.screen { BAR } else { DIM };
+        let room = usize::from(area.width.saturating_sub(x));
+        buffer.set_stringn(area.x + x, area.y, text, room, style);
+    }
+}
+
+/// What can be typed next or what is wrong, and the line itself.
+fn typing(model: &Model, prompt: &Prompt, buffer: &mut Buffer, area: Rect) {
+    let (hint, style) = match prompt.asks {
+        Asks::Search => (
+            "text in process, addresses, reason or story".to_owned(),
+            DIM,
+        ),
+        Asks::Filter => {
+            let (candidates, _) = query::complete(&prompt.text, |field| model.values_of(field));
+            match query::parse(&prompt.text) {
+                Err(error) if candidates.is_empty() => (error, FAULT),
+                _ if candidates.is_empty() => ("Enter: filter  Esc: as before".to_owned(), DIM),
+                _ => (format!("Tab: {}", candidates.join(" ")), DIM),
+            }
+        }
+    };
+    bar(buffer, Rect { height: 1, ..area }, &hint, style);
+    let sign = match prompt.asks {
+        Asks::Filter => "filter: ",
+        Asks::Search => "find: ",
+    };
+    // The end of a long line is what is being typed.
+    let room = usize::from(area.width).saturating_sub(width(sign) + 1);
+    let mut shown = prompt.text.as_str();
+    while width(shown) > room {
+        let mut chars = shown.chars();
+        chars.next();
+        shown = chars.as_str();
+    }
+    let line = Line::from(vec![
+        Span::styled(sign, HEAD),
+        Span::raw(shown),
+        Span::styled(" ", BAR),
+    ]);
+    put(
+        buffer,
+        Rect {
+            y: area.y + 1,
+            height: 1,
+            ..area
+        },
+        &[line],
+    );
+}
+
+fn command_line(line: &str, buffer: &mut Buffer, area: Rect) {
+    let line = crate::event::text::Label::from(line).to_string();
+    let mut lines = vec![
+        Line::styled(" The same as a command; it is in the clipboard too:", HEAD),
+        Line::raw(""),
+    ];
+    let cells = usize::from(area.width).saturating_sub(4);
+    lines.extend(
+        text::wrap(&line, cells)
+            .into_iter()
+            .map(|line| Line::raw(format!("  {line}"))),
+    );
+    put(buffer, area, &lines);
+}
+
+/// The keys that fit, help and quit first.
+fn footer(buffer: &mut Buffer, area: Rect) {
+    let mut spans = Vec::new();
+    let mut left = usize::from(area.width);
+    for binding in BINDINGS {
+        let Some(word) = binding.footer else { continue };
+        let needed = width(binding.shown) + width(word) + 3;
+        if needed > left {
+            break;
+        }
+        left -= needed;
+        spans.push(Span::styled(format!(" {}", binding.shown), HEAD));
+        spans.push(Span::raw(format!(":{word} ")));
+    }
+    put(buffer, area, &[Line::from(spans)]);
+}
+
+/// Lines of which only some fit: from a place on, which stops at the end, and where one is in them.
+fn scrolled(lines: &[Line<'_>], scroll: usize, buffer: &mut Buffer, area: Rect) {
+    let height = usize::from(area.height);
+    let from = scroll.min(lines.len().saturating_sub(height));
+    put(buffer, area, &lines[from..]);
+    if lines.len() > height && area.width > 0 {
+        let x = area.right() - 1;
+        if from > 0 {
+            buffer.set_string(x, area.y, "▲", DIM);
+        }
+        if from + height < lines.len() {
+            buffer.set_string(x, area.bottom() - 1, "▼", DIM);
+        }
+    }
+}
