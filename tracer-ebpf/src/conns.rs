@@ -110,10 +110,13 @@ pub fn establish(sk: Sock, conn: &mut Conn, tcp: Tcp) {
         count(counters::MAP_PAIR);
         return;
     };
-    let Some(peer) = get_key(first.sk) else {
+    let known = get_key(first.sk).filter(|peer| peer.cookie == first.cookie);
+    let Some(peer) = known else {
+        // Left by a connection whose end was not seen.
+        let _ = PAIRS.insert(key, waiting, BPF_ANY as u64);
         return;
     };
-    if first.sk == sk.key() || peer.cookie != first.cookie {
+    if first.sk == sk.key() {
         return;
     }
     peer.peer_sk = sk.key();

@@ -293,3 +293,319 @@ impl Evidence<'_> {
         active.map(|_| Reason::Disconnect)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::numbers;
+
+    /// An end, changed from an ordinary one.
+    struct Case {
+        conn: Conn,
+        sock: SockSnap,
+        sent: Option<SentRst>,
+        rst_received: bool,
+    }
+
+    impl Case {
+        fn established(state: u8) -> Self {
+            Case {
+                conn: Conn {
+                    established_ns: 1,
+                    flags: flag::PASSIVE,
+                    ..Conn::ZERO
+                },
+                sock: SockSnap {
+                    state,
+                    bits: sock_bit::FULL | sock_bit::HAS_SOCKET,
+                    ..SockSnap::ZERO
+                },
+                sent: None,
+                rst_received: false,
+            }
+        }
+
+        fn connecting(err: i32) -> Self {
+            let mut case = Case::established(state::SYN_SENT);
+            case.conn.established_ns = 0;
+            case.conn.flags = flag::ACTIVE;
+            case.sock.sk_err = err;
+            case
+        }
+
+        fn local_fin(mut self, at_ns: u64) -> Self {
+            self.conn.flags |= flag::LOCAL_FIN;
+            self.conn.local_fin_ns = at_ns;
+            self
+        }
+
+        fn peer_fin(mut self, at_ns: u64) -> Self {
+            self.conn.flags |= flag::PEER_FIN;
+            self.conn.peer_fin_ns = at_ns;
+            self.sock.sk_flags |= sock_flag::DONE;
+            self
+        }
+
+        fn orphan(mut self) -> Self {
+            self.sock.sk_flags |= sock_flag::DEAD;
+            self.sock.bits &= !sock_bit::HAS_SOCKET;
+            self
+        }
+
+        fn err(mut self, err: i32) -> Self {
+            self.sock.sk_err = err;
+            self
+        }
+
+        fn unacked(mut self) -> Self {
+            (self.sock.snd_nxt, self.sock.write_seq) = (1000, 1000);
+            self
+        }
+
+        fn closed_by_call(mut self, shutdown: u8) -> Self {
+            self.conn.flags |= flag::CLOSE_IN_TASK;
+            self.sock.shutdown = shutdown;
+            self
+        }
+
+        fn sent(mut self, cause: RstCause, answers: bool, before_close: bool) -> Self {
+            self.sent = Some(SentRst {
+                cause: Some(cause),
+                answers,
+                before_close,
+            });
+            self
+        }
+
+        fn received(mut self, err: i32) -> Self {
+            self.rst_received = true;
+            self.conn.flags |= flag::RST_RECEIVED;
+            self.err(err)
+        }
+
+        fn verdict(&self) -> (&'static str, &'static str, &'static str) {
+            let bytes = numbers::bytes(&self.conn, &self.sock);
+            let verdict = classify(&Evidence {
+                conn: &self.conn,
+                sock: &self.sock,
+                bytes: &bytes,
+                sent: self.sent,
+                rst_received: self.rst_received,
+            });
+            (
+                verdict.reason.as_str(),
+                verdict.closed_by.as_str(),
+                verdict.how.as_str(),
+            )
+        }
+    }
+
+    #[test]
+    fn connects() {
+        let mut closed = Case::connecting(0);
+        closed.sock.shutdown = SHUTDOWN_MASK;
+        let mut told_by_icmp = Case::connecting(0);
+        told_by_icmp.sock.shutdown = SHUTDOWN_MASK;
+        told_by_icmp.conn.flags |= flag::ICMP_ERROR;
+        for (case, expected) in [
+            (closed, ("connect_cancelled", "local", "none")),
+            (told_by_icmp, ("connect_unreachable", "unknown", "icmp")),
+            // The call itself failed: no free port.
+            (Case::connecting(0), ("unknown", "kernel", "none")),
+            (
+                Case::connecting(0).received(111),
+                ("connect_refused", "peer", "rst"),
+            ),
+            // The same errno by ICMP port unreachable.
+            (
+                Case::connecting(111),
+                ("connect_unreachable", "unknown", "icmp"),
+            ),
+            (
+                Case::connecting(113),
+                ("connect_unreachable", "unknown", "icmp"),
+            ),
+            (
+                Case::connecting(110),
+                ("connect_timeout", "kernel", "timeout"),
+            ),
+            (Case::connecting(103), ("abort_admin", "local", "none")),
+        ] {
+            assert_eq!(case.verdict(), expected);
+        }
+    }
+
+    #[test]
+    fn fins() {
+        let mut both = Case::established(state::CLOSING).local_fin(2).peer_fin(3);
+        both.conn.flags |= flag::CLOSING;
+        for (case, expected) in [
+            (
+                Case::established(state::FIN_WAIT2).local_fin(2).orphan(),
+                ("fin_local", "local", "fin"),
+            ),
+            (
+                Case::established(state::LAST_ACK)
+                    .peer_fin(2)
+                    .local_fin(3)
+                    .orphan(),
+                ("fin_peer", "peer", "fin"),
+            ),
+            (both, ("fin_both", "local", "fin")),
+            // Not tracked: the state that was left tells.
+            (
+                Case::established(state::LAST_ACK),
+                ("fin_peer", "peer", "fin"),
+            ),
+        ] {
+            assert_eq!(case.verdict(), expected);
+        }
+    }
+
+    #[test]
+    fn a_received_rst_does_not_change_who_was_first() {
+        for (case, expected) in [
+            (
+                Case::established(state::ESTABLISHED).received(104),
+                ("rst_peer", "peer", "rst"),
+            ),
+            (
+                Case::established(state::CLOSE_WAIT)
+                    .peer_fin(2)
+                    .received(32),
+                ("fin_peer_rst", "peer", "fin"),
+            ),
+            (
+                Case::established(state::FIN_WAIT2)
+                    .local_fin(2)
+                    .received(104),
+                ("rst_peer", "local", "fin"),
+            ),
+        ] {
+            assert_eq!(case.verdict(), expected);
+        }
+    }
+
+    #[test]
+    fn data_for_a_closed_end_is_no_received_rst() {
+        // The kernel goes through tcp_reset itself; join.rs has taken rst_received back.
+        let mut case = Case::established(state::FIN_WAIT2)
+            .local_fin(2)
+            .err(104)
+            .sent(RstCause::AbortOnData, true, false);
+        case.conn.flags |= flag::RST_RECEIVED;
+        assert_eq!(case.verdict(), ("fin_local", "local", "fin"));
+    }
+
+    #[test]
+    fn aborts() {
+        let mut unread = Case::established(state::ESTABLISHED).closed_by_call(3);
+        unread.sock.rcv_nxt = 5;
+        let mut unread_after_fin = Case::established(state::CLOSE_WAIT)
+            .peer_fin(2)
+            .closed_by_call(3);
+        unread_after_fin.sock.rcv_nxt = 6;
+        let mut linger = Case::established(state::ESTABLISHED).closed_by_call(3);
+        linger.sock.bits |= sock_bit::LINGER0;
+        let mut never_accepted = Case::established(state::ESTABLISHED).closed_by_call(0);
+        never_accepted.sock.bits &= !sock_bit::HAS_SOCKET;
+        let mut linger_after_fin =
+            Case::established(state::FIN_WAIT2)
+                .local_fin(2)
+                .sent(RstCause::State, false, false);
+        linger_after_fin.sock.bits |= sock_bit::LINGER0;
+        linger_after_fin.sock.shutdown = 3;
+        let mut repair = Case::established(state::ESTABLISHED).closed_by_call(3);
+        repair.sock.bits |= sock_bit::REPAIR;
+        for (case, expected) in [
+            (unread, ("abort_unread", "local", "rst")),
+            (unread_after_fin, ("abort_unread", "peer", "fin")),
+            (linger, ("abort_linger0", "local", "rst")),
+            (linger_after_fin, ("abort_linger0", "local", "fin")),
+            (
+                Case::established(state::ESTABLISHED).closed_by_call(0),
+                ("disconnect", "local", "rst"),
+            ),
+            (never_accepted, ("listener_closed", "local", "rst")),
+            (
+                Case::established(state::ESTABLISHED)
+                    .closed_by_call(0)
+                    .err(103),
+                ("abort_admin", "local", "rst"),
+            ),
+            (
+                Case::established(state::ESTABLISHED)
+                    .closed_by_call(3)
+                    .sent(RstCause::AbortOnMemory, false, false),
+                ("oom", "kernel", "rst"),
+            ),
+            (repair, ("disconnect", "local", "none")),
+        ] {
+            assert_eq!(case.verdict(), expected);
+        }
+    }
+
+    #[test]
+    fn timeouts() {
+        let mut user = Case::established(state::ESTABLISHED).err(110).unacked();
+        user.sock.user_timeout_ms = 3000;
+        let mut probe = Case::established(state::ESTABLISHED).err(110);
+        probe.sock.probes_out = 5;
+        let mut silent_timer = Case::established(state::FIN_WAIT2).local_fin(2).orphan();
+        silent_timer.sock.jiffies = 1000;
+        for (case, expected) in [
+            (
+                Case::established(state::ESTABLISHED).err(110).unacked(),
+                ("timeout_retrans", "kernel", "timeout"),
+            ),
+            // What ICMP had reported takes the place of ETIMEDOUT.
+            (
+                Case::established(state::ESTABLISHED).err(113).unacked(),
+                ("timeout_retrans", "kernel", "timeout"),
+            ),
+            (
+                Case::established(state::CLOSE_WAIT)
+                    .peer_fin(2)
+                    .err(110)
+                    .unacked(),
+                ("timeout_retrans", "peer", "fin"),
+            ),
+            (user, ("timeout_user", "kernel", "timeout")),
+            (probe, ("timeout_probe", "kernel", "timeout")),
+            (
+                Case::established(state::ESTABLISHED).err(110).sent(
+                    RstCause::KeepaliveTimeout,
+                    false,
+                    true,
+                ),
+                ("timeout_keepalive", "kernel", "timeout"),
+            ),
+            (
+                Case::established(state::FIN_WAIT1)
+                    .local_fin(2)
+                    .orphan()
+                    .err(110)
+                    .unacked(),
+                ("timeout_orphan", "local", "fin"),
+            ),
+            (
+                Case::established(state::FIN_WAIT2)
+                    .local_fin(2)
+                    .orphan()
+                    .sent(RstCause::State, false, true),
+                ("timeout_fin_wait", "local", "fin"),
+            ),
+            (silent_timer, ("timeout_fin_wait", "local", "fin")),
+            // An error that ICMP left pending is no timeout when FINs end the connection.
+            (
+                Case::established(state::FIN_WAIT2)
+                    .local_fin(2)
+                    .orphan()
+                    .err(113),
+                ("fin_local", "local", "fin"),
+            ),
+        ] {
+            assert_eq!(case.verdict(), expected);
+        }
+    }
+}

@@ -339,3 +339,153 @@ impl Finished {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tracer_common::{record::Head, sock::SockSnap, task::Task};
+
+    use super::*;
+
+    const MS: u64 = 1_000_000;
+
+    fn record(kind: u32, cookie: u64, at_ms: u64) -> Record {
+        Record {
+            head: Head {
+                ts_ns: at_ms * MS,
+                sk: cookie << 8,
+                cookie,
+                kind,
+                code: 0,
+            },
+            conn: Conn {
+                cookie,
+                birth_ns: 1,
+                ..Conn::ZERO
+            },
+            sock: SockSnap::ZERO,
+            actor: Task::NONE,
+            extra: 0,
+        }
+    }
+
+    fn orphan_close(cookie: u64, at_ms: u64) -> Record {
+        let mut close = record(kind::CLOSE, cookie, at_ms);
+        close.conn.flags |= flag::ORPHAN;
+        close
+    }
+
+    fn destroyed(cookie: u64, at_ms: u64) -> Destroyed {
+        Destroyed {
+            head: record(kind::DESTROYED, cookie, at_ms).head,
+            io_errors: 0,
+            read_errno: 0,
+            write_errno: 0,
+            flags: 0,
+            rcv_nxt: 0,
+            copied_seq: 0,
+            reserved: 0,
+        }
+    }
+
+    fn due(joiner: &mut Joiner, at_ms: u64) -> Vec<Joined> {
+        let mut out = Vec::new();
+        joiner.expire(at_ms * MS, |_| None, |joined| out.push(joined));
+        out
+    }
+
+    fn ends(joined: &[Joined]) -> Vec<&Finished> {
+        joined
+            .iter()
+            .filter_map(|joined| match joined {
+                Joined::End(finished) => Some(&**finished),
+                _ => None,
+            })
+            .collect()
+    }
+
+    #[test]
+    fn an_orphan_waits_for_its_late_rst() {
+        let mut joiner = Joiner::new(RstReasons::default());
+        joiner.take(orphan_close(1, 100));
+        let mut rst = record(kind::RST_SENT, 1, 100);
+        rst.head.code = 8;
+        rst.extra = 1;
+        joiner.take(rst);
+        assert!(due(&mut joiner, 104).is_empty());
+        let joined = due(&mut joiner, 105);
+        let ends = ends(&joined);
+        assert_eq!(ends.len(), 1);
+        let sent = ends[0].sent.expect("the RST belongs to this end");
+        assert!(sent.answers && !sent.before_close);
+        assert_eq!(ends[0].sent_code, 8);
+        assert!(matches!(joined[0], Joined::Reset(_)), "it is told as well");
+        assert!(
+            joiner.next_deadline_ns().is_none(),
+            "nothing is left behind"
+        );
+    }
+
+    #[test]
+    fn a_receive_reset_that_is_answered_was_none() {
+        let mut joiner = Joiner::new(RstReasons::default());
+        joiner.take(record(kind::RST_RECEIVED, 1, 100));
+        let mut close = record(kind::CLOSE, 1, 100);
+        close.conn.flags |= flag::RST_RECEIVED;
+        joiner.take(close);
+        let mut answer = record(kind::RST_SENT, 1, 100);
+        answer.extra = 1;
+        joiner.take(answer);
+        let joined = due(&mut joiner, 300);
+        assert!(!ends(&joined)[0].rst_received);
+        let told = joined.iter().filter(|joined| {
+            matches!(joined, Joined::Reset(record) if record.head.kind == kind::RST_RECEIVED)
+        });
+        assert_eq!(told.count(), 0);
+    }
+
+    #[test]
+    fn a_held_descriptor_is_waited_for_but_not_for_long() {
+        let mut joiner = Joiner::new(RstReasons::default());
+        joiner.take(record(kind::CLOSE, 1, 100));
+        joiner.take(record(kind::CLOSE, 2, 100));
+        joiner.destroyed(&destroyed(1, 120));
+        let joined = due(&mut joiner, 125);
+        assert_eq!(ends(&joined).len(), 1);
+        assert!(!ends(&joined)[0].held);
+        assert!(matches!(joined.last(), Some(Joined::Gone(1))));
+        assert!(due(&mut joiner, 199).is_empty());
+        let joined = due(&mut joiner, 200);
+        assert_eq!(ends(&joined)[0].close.head.cookie, 2);
+        assert!(ends(&joined)[0].held);
+    }
+
+    #[test]
+    fn a_socket_that_is_used_again_ends_twice() {
+        let mut joiner = Joiner::new(RstReasons::default());
+        joiner.take(record(kind::CLOSE, 1, 100));
+        joiner.take(record(kind::CLOSE, 1, 150));
+        assert_eq!(ends(&due(&mut joiner, 150)).len(), 1);
+        assert_eq!(ends(&due(&mut joiner, 250)).len(), 1);
+    }
+
+    #[test]
+    fn a_failed_call_knows_the_end_that_is_not_told_yet() {
+        let mut joiner = Joiner::new(RstReasons::default());
+        joiner.take(record(kind::CLOSE, 1, 100));
+        joiner.take(record(kind::SEND_ERROR, 1, 101));
+        let joined = due(&mut joiner, 106);
+        assert!(matches!(&joined[..], [Joined::IoError(_, Some(_))]));
+        assert_eq!(ends(&due(&mut joiner, 200))[0].write_error_ns, 101 * MS);
+    }
+
+    #[test]
+    fn everything_goes_at_the_end() {
+        let mut joiner = Joiner::new(RstReasons::default());
+        joiner.take(record(kind::CLOSE, 1, 100));
+        joiner.take(orphan_close(2, 100));
+        joiner.take(record(kind::RECV_ERROR, 3, 100));
+        let mut out = Vec::new();
+        joiner.expire(u64::MAX, |_| None, |joined| out.push(joined));
+        assert_eq!(out.len(), 3);
+    }
+}
