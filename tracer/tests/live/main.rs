@@ -11,6 +11,7 @@ mod owners;
 mod resets;
 mod rows;
 mod stories;
+mod tui;
 
 use libtest_mimic::{Arguments, Failed, Trial};
 
@@ -54,6 +55,7 @@ fn main() {
         filters::tests(),
         stories::tests(),
         load::tests(),
+        tui::tests(),
     ];
     let trials = tests
         .into_iter()
