@@ -550,3 +550,45 @@ fn a_flood_is_bounded() {
     assert!(model.totals.groups(super::totals::By::Peer).len() <= 2_001);
     drawn(&model);
 }
+
+/// docs/tui.md shows screens and keys as they are; UPDATE_SCREENS=1 writes them there too.
+#[test]
+fn the_documentation_shows_what_is_drawn() {
+    let root = env!("CARGO_MANIFEST_DIR");
+    let path = format!("{root}/../docs/tui.md");
+    let text = std::fs::read_to_string(&path).expect("docs/tui.md");
+    let mut made = String::new();
+    let mut rest = text.as_str();
+    while let Some((before, after)) = rest.split_once("<!-- made: ") {
+        let (name, after) = after.split_once(" -->\n").expect("a name");
+        let (_, after) = after.split_once("<!-- end -->\n").expect("an end");
+        let content = match name {
+            "keys" => keymap_table(),
+            name => {
+                let file = format!("{root}/src/tui/screens/{name}.txt");
+                let screen = std::fs::read_to_string(file).expect("a screen of that name");
+                format!("```\n{screen}```\n")
+            }
+        };
+        made.push_str(&format!(
+            "{before}<!-- made: {name} -->\n{content}<!-- end -->\n"
+        ));
+        rest = after;
+    }
+    made.push_str(rest);
+    if std::env::var_os("UPDATE_SCREENS").is_some() {
+        std::fs::write(&path, &made).expect("docs/tui.md can be written");
+        return;
+    }
+    assert!(
+        text == made,
+        "docs/tui.md is out of date: UPDATE_SCREENS=1 cargo test --package tracer --lib tui"
+    );
+}
+
+fn keymap_table() -> String {
+    let rows = super::keymap::BINDINGS
+        .iter()
+        .map(|binding| format!("| `{}` | {} |\n", binding.shown, binding.help));
+    format!("| key | |\n|---|---|\n{}", rows.collect::<String>())
+}
