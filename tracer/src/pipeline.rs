@@ -10,6 +10,7 @@ use crate::{
         filter::Filter,
         join::Joiner,
     },
+    enrich::process::Processes,
     event::{
         Body, Event,
         values::{Counts, Kind},
@@ -32,10 +33,11 @@ pub struct Totals {
     pub undecodable: u64,
 }
 
-/// Decode → join → assemble → filter → encode.
+/// Decode → join → assemble (and name) → filter → encode.
 pub struct Pipeline {
     joiner: Joiner,
     pub assembler: Assembler,
+    names: Processes,
     filter: Filter,
     /// Stop writing `tcp_*` lines after this many.
     count: Option<u64>,
@@ -51,6 +53,7 @@ impl Pipeline {
     pub fn new(
         joiner: Joiner,
         assembler: Assembler,
+        names: Processes,
         filter: Filter,
         shape: Shape,
         count: Option<u64>,
@@ -58,6 +61,7 @@ impl Pipeline {
         Pipeline {
             joiner,
             assembler,
+            names,
             filter,
             count,
             seq: 0,
@@ -74,9 +78,17 @@ impl Pipeline {
             Ok(told) => {
                 self.newest_ns = self.newest_ns.max(told.ts_ns());
                 match told {
-                    Told::Record(record) => self.joiner.take(record),
+                    Told::Record(record) => {
+                        let ts_ns = record.head.ts_ns;
+                        self.names.seen(&record.conn.owner, ts_ns);
+                        self.names.seen(&record.actor, ts_ns);
+                        self.joiner.take(record);
+                    }
                     Told::Destroyed(body) => self.joiner.destroyed(&body),
-                    Told::Renamed(body) => self.assembler.renames.note(&body.task),
+                    Told::Renamed(body) => {
+                        self.assembler.renames.note(&body.task);
+                        self.names.renamed(&body.task, body.head.ts_ns);
+                    }
                 }
             }
             Err(error) => self.undecodable(error),
@@ -111,7 +123,7 @@ impl Pipeline {
         self.joiner
             .expire(now_ns, look_up, |joined| due.push(joined));
         for joined in due {
-            if let Some(event) = self.assembler.assemble(joined) {
+            if let Some(event) = self.assembler.assemble(joined, &mut self.names) {
                 self.tell(event, &has_room);
             }
         }

@@ -14,6 +14,7 @@ use crate::{
         assemble::{Assembler, Run},
         join::Joiner,
     },
+    enrich::process::Processes,
     event::{
         Body, Heartbeat, Lost, Start, Stop,
         text::Label,
@@ -185,6 +186,7 @@ impl Tracing {
         let mut pipeline = Pipeline::new(
             Joiner::new(layout.rst_reasons),
             assembler,
+            Processes::new(began_ns),
             settings.filter,
             shape,
             settings.count,

@@ -13,6 +13,7 @@ use super::{
     community_id::community_id,
     explain,
     join::{Finished, Joined},
+    names::{self, Names},
     numbers::{self, Bytes, Idle},
     pattern,
     renames::Renames,
@@ -120,11 +121,11 @@ impl Assembler {
     }
 
     /// `None`: nothing to write.
-    pub fn assemble(&mut self, joined: Joined) -> Option<Event> {
+    pub fn assemble(&mut self, joined: Joined, names: &mut dyn Names) -> Option<Event> {
         match joined {
-            Joined::End(finished) => self.end(&finished),
-            Joined::Reset(record) => self.reset(&record),
-            Joined::IoError(record, end) => Some(self.io_error(&record, end.as_deref())),
+            Joined::End(finished) => self.end(&finished, names),
+            Joined::Reset(record) => self.reset(&record, names),
+            Joined::IoError(record, end) => Some(self.io_error(&record, end.as_deref(), names)),
             Joined::Gone(cookie) => {
                 self.ended.remove(&cookie);
                 None
@@ -132,7 +133,7 @@ impl Assembler {
         }
     }
 
-    fn end(&mut self, finished: &Finished) -> Option<Event> {
+    fn end(&mut self, finished: &Finished, names: &mut dyn Names) -> Option<Event> {
         let cookie = finished.close.head.cookie;
         let recovered = finished.close.conn.has(flag::RECOVERED);
         if recovered && self.ended.remove(&cookie).is_some() {
@@ -145,7 +146,7 @@ impl Assembler {
         } else {
             Kind::TcpClose
         };
-        let (ids, end) = self.end_body(finished, &facts);
+        let (ids, end) = self.end_body(finished, &facts, names);
         if finished.held && self.ended.len() < ENDED_MAX {
             let ended = Ended {
                 ids: ids.clone(),
@@ -224,9 +225,9 @@ impl Assembler {
         }
     }
 
-    fn end_body(&self, finished: &Finished, facts: &Facts) -> (Ids, End) {
+    fn end_body(&self, finished: &Finished, facts: &Facts, names: &mut dyn Names) -> (Ids, End) {
         let Record { conn, sock, .. } = &finished.close;
-        let ids = self.ids(&finished.close.head, conn, sock);
+        let (ids, cut) = self.ids(&finished.close.head, conn, sock, names);
         let Facts {
             verdict,
             bytes,
@@ -275,7 +276,7 @@ impl Assembler {
             timeline: None,
             suppressed: finished.io.count.saturating_sub(IO_ERRORS_TOLD),
             mptcp: sock.has(sock_bit::MPTCP),
-            truncated: false,
+            truncated: cut,
             lost: self.lost,
         };
         end.pattern = pattern::pattern(conn, &ids, &end).map(|found| found.pattern);
@@ -286,7 +287,14 @@ impl Assembler {
         (ids, end)
     }
 
-    fn ids(&self, head: &RecordHead, conn: &Conn, sock: &SockSnap) -> Ids {
+    /// The connection's keys, and whether a name in them was cut.
+    fn ids(
+        &self,
+        head: &RecordHead,
+        conn: &Conn,
+        sock: &SockSnap,
+        names: &mut dyn Names,
+    ) -> (Ids, bool) {
         let boot = self.boot;
         let id = |cookie: u64| (cookie != 0).then_some(ConnId { boot, cookie });
         let local_addr = Addr::from_bytes(sock.saddr);
@@ -294,7 +302,7 @@ impl Assembler {
         let owner = Some(&conn.owner).filter(|task| task.is_known());
         let closer = Some(&conn.closer).filter(|task| task.is_known());
         let peer = Some(&conn.peer_owner).filter(|task| task.is_known());
-        Ids {
+        let mut ids = Ids {
             conn: id(head.cookie),
             flow_id: flow_id(conn),
             community_id: (sock.family != 0)
@@ -326,17 +334,23 @@ impl Assembler {
             peer_pid: peer.map(|task| task.tgid),
             peer_comm: peer.map(|task| self.renames.name(task)),
             peer_conn: id(conn.peer_cookie),
-            peer_container_id: None,
-        }
+            peer_container_id: peer
+                .and_then(|task| names.name(task, 0).place)
+                .and_then(|place| place.container_id.clone()),
+        };
+        // A RST without a socket is sent through one of the kernel's own, whose cgroup is nobody's.
+        let cgroup_id = if head.cookie == 0 { 0 } else { sock.cgroup_id };
+        let cut = names::fill(&mut ids, names.name(&conn.owner, cgroup_id));
+        (ids, cut)
     }
 
-    fn reset(&mut self, record: &Record) -> Option<Event> {
+    fn reset(&mut self, record: &Record, names: &mut dyn Names) -> Option<Event> {
         let cookie = record.head.cookie;
         let sent = record.head.kind == kind::RST_SENT;
         if cookie == 0 && self.suppress(record.head.ts_ns) {
             return None;
         }
-        let mut ids = self.ids(&record.head, &record.conn, &record.sock);
+        let (mut ids, _) = self.ids(&record.head, &record.conn, &record.sock, names);
         if record.conn.birth_ns == 0 && cookie != 0 {
             // A timewait or destroyed socket: what its connection was is remembered here.
             let slot = &self.recent[cookie as usize % RECENT_SLOTS];
@@ -377,11 +391,11 @@ impl Assembler {
         too_many
     }
 
-    fn io_error(&self, record: &Record, end: Option<&Finished>) -> Event {
+    fn io_error(&self, record: &Record, end: Option<&Finished>, names: &mut dyn Names) -> Event {
         let culprit = end
             .map(|finished| {
                 let facts = self.judge(finished);
-                let (ids, end) = self.end_body(finished, &facts);
+                let (ids, end) = self.end_body(finished, &facts, names);
                 Ended {
                     ids,
                     verdict: facts.verdict,
@@ -393,13 +407,14 @@ impl Assembler {
         let mut ids = match &culprit {
             // A connect that failed has no addresses any more; its end had them.
             Some(ended) => ended.ids.clone(),
-            None => self.ids(&record.head, &record.conn, &record.sock),
+            None => self.ids(&record.head, &record.conn, &record.sock, names).0,
         };
         if record.actor.is_known() {
             ids.pid = Some(record.actor.tgid);
             ids.tid = Some(record.actor.tid);
             ids.comm = Some(self.renames.name(&record.actor));
             ids.attribution = Attribution::Io;
+            names::fill(&mut ids, names.name(&record.actor, record.sock.cgroup_id));
         }
         let io = IoError {
             op: if record.head.kind == kind::SEND_ERROR {

@@ -9,6 +9,7 @@ pub mod decode;
 pub mod explain;
 pub mod filter;
 pub mod join;
+pub mod names;
 pub mod numbers;
 pub mod pattern;
 pub mod renames;

@@ -72,7 +72,7 @@ keys! {
         tid: Option<u32>,
         /// Name of the process (of its thread-group leader).
         comm: Option<Comm>,
-        /// Path of its executable.
+        /// Path of its executable, as its own mount namespace has it; without ` (deleted)` if that file was replaced. `null` if the process died before it could be read.
         exe: Option<Label>,
         /// User id that the socket was made with.
         uid: Option<u32>,
@@ -84,15 +84,15 @@ keys! {
         closer_comm: Option<Comm>,
         /// Inode number of the network namespace (`ls -L /proc/PID/ns/net`).
         netns: Option<u32>,
-        /// Path of the cgroup.
+        /// Path of its cgroup; that of the socket's (v2) where the process could not be read or is in the root. v1 hierarchies count where they name a container and v2 does not.
         cgroup: Option<Label>,
-        /// Container, 64 hex digits.
+        /// Container, from that path: 64 hex digits, or the name of an LXC container.
         container_id: Option<Label>,
-        /// Container runtime.
+        /// Container runtime: `docker`, `containerd`, `crio`, `podman`, `lxc`; `null` where the path does not tell it.
         runtime: Option<Label>,
-        /// Kubernetes pod uid.
+        /// Kubernetes pod uid, from that path.
         pod_uid: Option<Label>,
-        /// systemd unit.
+        /// systemd unit (service or scope), from that path; `null` in a container.
         unit: Option<Label>,
         /// Process at the other end, when that is on this node.
         peer_pid: Option<u32>,
@@ -180,7 +180,7 @@ keys! {
         suppressed: u32,
         /// An MPTCP subflow.
         mptcp: bool,
-        /// The line was too long: texts were shortened.
+        /// Texts were shortened: the line was too long, or the path of the executable or of the cgroup was above 512 bytes.
         truncated: bool,
         /// Events lost so far in this run.
         lost: u64,

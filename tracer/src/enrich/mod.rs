@@ -1,0 +1,6 @@
+//! Names that records do not carry: a process's executable, and the container, pod or unit that it runs in.
+
+pub mod cgroup;
+pub mod process;
+mod procfs;
+mod tree;
