@@ -6,7 +6,10 @@ use clap::CommandFactory;
 use clap_mangen::Man;
 
 use super::args::{Cli, Generate, MORE};
-use crate::event::schema;
+use crate::{
+    event::schema,
+    tui::keymap::{BINDINGS, Binding},
+};
 
 /// Every setting, commented out, with its default or an example.
 const CONFIG: &str = include_str!("config.toml");
@@ -46,7 +49,10 @@ fn man() -> String {
             }
         }
     }
-    page.push_str(".fi\n");
+    page.push_str(".fi\n.SH KEYS OF THE LIVE VIEW\n");
+    for Binding { shown, help, .. } in BINDINGS {
+        let _ = write!(page, ".TP\n\\fB{}\\fR\n{}\n", roff(shown), roff(help));
+    }
     page
 }
 

@@ -529,6 +529,19 @@ fn the_mouse_chooses_opens_and_changes_screens() {
 }
 
 #[test]
+fn a_long_text_is_scrolled_to_its_end_and_no_further() {
+    let mut model = full();
+    keys(&mut model, "⏎");
+    update(&mut model, Msg::Key(KeyCode::End, KeyModifiers::NONE));
+    let end = text(&drawn(&model));
+    assert!(end.contains("truncated"), "{end}");
+    keys(&mut model, "↓↓");
+    assert_eq!(text(&drawn(&model)), end);
+    keys(&mut model, "↑");
+    assert_ne!(text(&drawn(&model)), end);
+}
+
+#[test]
 fn a_flood_is_bounded() {
     let mut model = Model::new(
         Options {

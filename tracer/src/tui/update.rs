@@ -9,6 +9,7 @@ use super::{
     model::{Asks, GroupSort, Model, Over, Prompt, Screen, Status, as_typed},
     query,
     totals::By,
+    view::scroll_limit,
 };
 use crate::event::{Event, time::Timestamp};
 
@@ -250,10 +251,10 @@ fn open_group(model: &mut Model) {
 
 fn move_by(model: &mut Model, rows: isize) {
     let move_from = |at: usize, last: usize| at.saturating_add_signed(rows).min(last);
+    let limit = scroll_limit(model);
     match &mut model.over {
-        // The view stops at the last line.
         Some(Over::Help { scroll } | Over::Detail { scroll, .. }) => {
-            *scroll = move_from(*scroll, 1_000);
+            *scroll = move_from(*scroll, limit);
             return;
         }
         Some(Over::CommandLine(_)) => return,
@@ -272,7 +273,7 @@ fn move_by(model: &mut Model, rows: isize) {
             let last = model.groups().len().saturating_sub(1);
             model.group_selected = move_from(model.group_selected, last);
         }
-        Screen::Ages | Screen::Hooks => model.scroll = move_from(model.scroll, 1_000),
+        Screen::Ages | Screen::Hooks => model.scroll = move_from(model.scroll, limit),
     }
 }
 

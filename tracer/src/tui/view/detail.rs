@@ -1,14 +1,10 @@
 //! One event in full: story, timeline, both ends, the way from the cause, what else happened on the
 //! connection, every key.
 
-use ratatui::{
-    buffer::Buffer,
-    layout::Rect,
-    text::{Line, Span},
-};
+use ratatui::text::{Line, Span};
 
 use super::{
-    scrolled, story,
+    story,
     text::{fit, wrap},
     theme::{DIM, HEAD, severity},
     timeline,
@@ -25,17 +21,14 @@ use crate::{
 /// Other events of the connection that are listed.
 const RELATED: usize = 20;
 
-pub fn draw(model: &Model, id: Id, scroll: usize, buffer: &mut Buffer, area: Rect) {
-    let Some(entry) = model.history.get(id) else {
-        let lines = [Line::raw("  This event is no longer kept (--history).")];
-        scrolled(&lines, 0, buffer, area);
-        return;
-    };
-    let cells = usize::from(area.width).saturating_sub(5);
-    scrolled(&lines(model, entry, cells), scroll, buffer, area);
+pub fn lines(model: &Model, id: Id, cells: usize) -> Vec<Line<'static>> {
+    match model.history.get(id) {
+        Some(entry) => page(model, entry, cells.saturating_sub(5)),
+        None => vec![Line::raw("  This event is no longer kept (--history).")],
+    }
 }
 
-fn lines(model: &Model, entry: &Entry, cells: usize) -> Vec<Line<'static>> {
+fn page(model: &Model, entry: &Entry, cells: usize) -> Vec<Line<'static>> {
     let event = &entry.event;
     let (sign, style) = severity(event);
     let mut lines = vec![

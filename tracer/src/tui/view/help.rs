@@ -1,19 +1,14 @@
 //! The keys, from their table.
 
-use ratatui::{
-    buffer::Buffer,
-    layout::Rect,
-    text::{Line, Span},
-};
+use ratatui::text::{Line, Span};
 
 use super::{
-    scrolled,
     text::fit,
     theme::{FAULT, HEAD, NOTICE},
 };
 use crate::tui::keymap::BINDINGS;
 
-pub fn draw(scroll: usize, buffer: &mut Buffer, area: Rect) {
+pub fn lines() -> Vec<Line<'static>> {
     let mut lines: Vec<_> = BINDINGS
         .iter()
         .map(|binding| {
@@ -37,5 +32,5 @@ pub fn draw(scroll: usize, buffer: &mut Buffer, area: Rect) {
     lines.push(Line::raw(
         "  Mouse: a click chooses, another opens, the wheel moves.",
     ));
-    scrolled(&lines, scroll, buffer, area);
+    lines
 }

@@ -1,22 +1,17 @@
 //! How tracing goes: what is hooked, what cannot be seen, what was lost, what is kept.
 
-use ratatui::{
-    buffer::Buffer,
-    layout::Rect,
-    text::{Line, Span},
-};
+use ratatui::text::{Line, Span};
 
 use super::{
-    scrolled,
     text::{fit, wrap},
     theme::{DIM, FAULT, HEAD, NOTICE},
 };
 use crate::{event::text::Label, tui::model::Model};
 
-pub fn draw(model: &Model, buffer: &mut Buffer, area: Rect) {
+pub fn lines(model: &Model, cells: usize) -> Vec<Line<'static>> {
     let mut page = Page {
         lines: Vec::new(),
-        cells: usize::from(area.width).saturating_sub(4),
+        cells: cells.saturating_sub(4),
     };
     losses(model, &mut page);
     hooks(model, &mut page);
@@ -27,7 +22,7 @@ pub fn draw(model: &Model, buffer: &mut Buffer, area: Rect) {
             page.paragraph(&Label::from(line.as_str()).to_string());
         }
     }
-    scrolled(&page.lines, model.scroll, buffer, area);
+    page.lines
 }
 
 struct Page {

@@ -63,16 +63,11 @@ fn draw(model: &Model, buffer: &mut Buffer) {
     let areas = areas(model);
     status(model, buffer, areas.status);
     tabs(model, buffer, areas.tabs);
-    match &model.over {
-        Some(Over::Help { scroll }) => help::draw(*scroll, buffer, areas.body),
-        Some(Over::Detail { id, scroll }) => detail::draw(model, *id, *scroll, buffer, areas.body),
-        Some(Over::CommandLine(line)) => command_line(line, buffer, areas.body),
-        None => match model.screen {
-            Screen::Live => live::draw(model, buffer, areas.body),
-            Screen::Groups => groups::draw(model, buffer, areas.body),
-            Screen::Ages => ages::draw(model, buffer, areas.body),
-            Screen::Hooks => hooks::draw(model, buffer, areas.body),
-        },
+    match (text_page(model), model.screen) {
+        (Some((lines, scroll)), _) => scrolled(&lines, scroll, buffer, areas.body),
+        (None, Screen::Groups) => groups::draw(model, buffer, areas.body),
+        (None, Screen::Ages) => ages::draw(model, buffer, areas.body),
+        (None, Screen::Live | Screen::Hooks) => live::draw(model, buffer, areas.body),
     }
     match (&model.prompt, &model.message) {
         (Some(prompt), _) => typing(model, prompt, buffer, areas.prompt),
@@ -83,6 +78,24 @@ fn draw(model: &Model, buffer: &mut Buffer) {
         (None, None) => (),
     }
     footer(buffer, areas.footer);
+}
+
+/// What is shown as one long text, and how far it is scrolled.
+fn text_page(model: &Model) -> Option<(Vec<Line<'static>>, usize)> {
+    let cells = usize::from(model.size.0);
+    Some(match (&model.over, model.screen) {
+        (Some(Over::Help { scroll }), _) => (help::lines(), *scroll),
+        (Some(Over::Detail { id, scroll }), _) => (detail::lines(model, *id, cells), *scroll),
+        (Some(Over::CommandLine(line)), _) => (command_line(line, cells), 0),
+        (None, Screen::Hooks) => (hooks::lines(model, cells), model.scroll),
+        (None, Screen::Live | Screen::Groups | Screen::Ages) => return None,
+    })
+}
+
+/// How far it can be scrolled until its end is in sight.
+pub fn scroll_limit(model: &Model) -> usize {
+    let height = usize::from(areas(model).body.height);
+    text_page(model).map_or(0, |(lines, _)| lines.len().saturating_sub(height))
 }
 
 /// What matters most first: the rest may have no room.
@@ -119,10 +132,12 @@ fn status(model: &Model, buffer: &mut Buffer, area: Rect) {
     }
     spans.push(Span::raw(format!("  {:.1}/s", totals.rate(model.now))));
     if let Some(status) = &model.status {
-        spans.push(Span::raw(format!(
-            "  {} watched  hooks {}/{}",
-            status.connections, status.hooks_attached, status.hooks
-        )));
+        spans.push(Span::raw(format!("  {} watched", status.connections)));
+        let all = status.hooks_attached == status.hooks;
+        spans.push(Span::styled(
+            format!("  hooks {}/{}", status.hooks_attached, status.hooks),
+            if all { PLAIN } else { NOTICE },
+        ));
     }
     if lost == 0 {
         spans.push(Span::styled("  lost 0", DIM));
@@ -200,19 +215,15 @@ fn typing(model: &Model, prompt: &Prompt, buffer: &mut Buffer, area: Rect) {
     );
 }
 
-fn command_line(line: &str, buffer: &mut Buffer, area: Rect) {
+fn command_line(line: &str, cells: usize) -> Vec<Line<'static>> {
     let line = crate::event::text::Label::from(line).to_string();
     let mut lines = vec![
         Line::styled(" The same as a command; it is in the clipboard too:", HEAD),
         Line::raw(""),
     ];
-    let cells = usize::from(area.width).saturating_sub(4);
-    lines.extend(
-        text::wrap(&line, cells)
-            .into_iter()
-            .map(|line| Line::raw(format!("  {line}"))),
-    );
-    put(buffer, area, &lines);
+    let words = text::wrap(&line, cells.saturating_sub(4)).into_iter();
+    lines.extend(words.map(|line| Line::raw(format!("  {line}"))));
+    lines
 }
 
 /// The keys that fit, help and quit first.
