@@ -7,6 +7,7 @@ mod endings;
 mod filters;
 mod lab;
 mod load;
+mod names;
 mod owners;
 mod resets;
 mod rows;
@@ -54,6 +55,7 @@ fn main() {
         owners::tests(),
         filters::tests(),
         stories::tests(),
+        names::tests(),
         load::tests(),
         tui::tests(),
     ];
