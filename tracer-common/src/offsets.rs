@@ -53,6 +53,7 @@ offsets! {
     sk_protocol: "sock"."sk_protocol",
     sk_lingertime: "sock"."sk_lingertime",
     sk_socket: "sock"."sk_socket",
+    sk_owned: "sock"."sk_lock.owned",
     sk_uid: "sock"."sk_uid",
     sk_max_ack_backlog: "sock"."sk_max_ack_backlog",
     sk_cgroup: "sock"."sk_cgrp_data.cgroup",

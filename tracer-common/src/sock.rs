@@ -22,6 +22,8 @@ pub mod sock_bit {
     pub const REPAIR: u8 = 1 << 3;
     /// The tcp_sock fields were read: the socket is a full one.
     pub const FULL: u8 = 1 << 4;
+    /// A process holds the socket's lock: it is within a call, and no timer runs.
+    pub const OWNED: u8 = 1 << 5;
 }
 
 /// What one event says of its socket. Addresses are in network order, v4 as v4-mapped v6.

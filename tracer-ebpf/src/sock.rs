@@ -161,6 +161,9 @@ impl Sock {
         if self.has_socket() {
             snap.bits |= sock_bit::HAS_SOCKET;
         }
+        if field(self.0, offset!(sk_owned), 0u32) != 0 {
+            snap.bits |= sock_bit::OWNED;
+        }
         // sk_lingertime is a u32 or a long: its first four bytes tell 0 from the rest.
         let lingers = snap.sk_flags & sock_flag::LINGER != 0;
         if lingers && field(self.0, offset!(sk_lingertime), 1u32) == 0 {

@@ -197,7 +197,8 @@ impl Evidence<'_> {
     }
 
     /// The FIN_WAIT2 timer of an orphan: with a RST, or silently if tcp_fin_timeout or TCP_LINGER2 is
-    /// above 60 s. Otherwise an orphan leaves FIN_WAIT2 on a segment.
+    /// above 60 s. Otherwise an orphan leaves FIN_WAIT2 on a segment, or within close() if it was
+    /// shut down before.
     fn fin_wait_timer(&self) -> bool {
         let sock = self.sock;
         if sock.state != state::FIN_WAIT2 || sock.sk_err != 0 {
@@ -209,6 +210,7 @@ impl Evidence<'_> {
         let silently = self.sent.is_none()
             && sock.has_sock_flag(sock_flag::DEAD)
             && !sock.has_sock_flag(sock_flag::DONE)
+            && !sock.has(sock_bit::OWNED)
             && sock.jiffies.wrapping_sub(sock.rcv_tstamp) > SEGMENT_AGO_JIFFIES;
         with_rst || silently
     }
@@ -553,6 +555,10 @@ mod tests {
         probe.sock.probes_out = 5;
         let mut silent_timer = Case::established(state::FIN_WAIT2).local_fin(2).orphan();
         silent_timer.sock.jiffies = 1000;
+        // close() long after shutdown(WR): no timer.
+        let mut close_in_fin_wait2 = Case::established(state::FIN_WAIT2).local_fin(2).orphan();
+        close_in_fin_wait2.sock.jiffies = 1000;
+        close_in_fin_wait2.sock.bits |= sock_bit::OWNED;
         for (case, expected) in [
             (
                 Case::established(state::ESTABLISHED).err(110).unacked(),
@@ -596,6 +602,7 @@ mod tests {
                 ("timeout_fin_wait", "local", "fin"),
             ),
             (silent_timer, ("timeout_fin_wait", "local", "fin")),
+            (close_in_fin_wait2, ("fin_local", "local", "fin")),
             // An error that ICMP left pending is no timeout when FINs end the connection.
             (
                 Case::established(state::FIN_WAIT2)
