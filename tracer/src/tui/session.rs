@@ -39,6 +39,9 @@ const WAITING: usize = 1 << 16;
 /// Events taken in before keys have their turn.
 const TURN: usize = 1 << 14;
 
+/// How long the view may take to close.
+const CLOSING: Duration = Duration::from_secs(2);
+
 /// Not world-readable: the lines name processes and peers.
 const FILE_MODE: u32 = 0o640;
 
@@ -134,6 +137,14 @@ impl Drop for Feed {
 }
 
 fn joined(thread: Option<JoinHandle<Result<()>>>) -> Result<()> {
+    let until = Instant::now() + CLOSING;
+    while thread.as_ref().is_some_and(|thread| !thread.is_finished()) {
+        if Instant::now() > until {
+            terminal::give_back();
+            return Err(anyhow!("the view does not answer"));
+        }
+        thread::sleep(NAP);
+    }
     match thread.map(JoinHandle::join) {
         Some(Ok(result)) => result,
         Some(Err(_)) => Err(anyhow!("the view failed; its message is above")),
@@ -200,12 +211,14 @@ impl Session {
     /// False when the view is to close.
     fn take_input(&mut self) -> Result<bool> {
         // With more events to take in, keys are looked for and not waited for.
-        let mut patience = match self.waiting.load(Ordering::Relaxed) {
+        let patience = match self.waiting.load(Ordering::Relaxed) {
             0 => NAP,
             _ => Duration::ZERO,
         };
-        while event::poll(patience).context("cannot wait for keys")? {
-            patience = Duration::ZERO;
+        if !terminal::wait_for_input(patience) {
+            return Ok(false);
+        }
+        while event::poll(Duration::ZERO).context("cannot wait for keys")? {
             let msg = match event::read().context("cannot read keys")? {
                 Input::Key(key) if key.kind != KeyEventKind::Release => {
                     Msg::Key(key.code, key.modifiers)

@@ -2,13 +2,16 @@
 
 use std::{
     io::{self, Write},
+    os::fd::AsFd,
     sync::{
         Once,
         atomic::{AtomicBool, Ordering},
     },
+    time::Duration,
 };
 
 use anyhow::{Context, Result};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use ratatui::{
     Terminal,
     backend::CrosstermBackend,
@@ -52,6 +55,18 @@ pub fn take() -> Result<(Taken, Screen)> {
     Ok((taken, screen))
 }
 
+/// Waits for a key, a resize being none. False when the terminal has hung up: crossterm would read
+/// its end for ever.
+pub fn wait_for_input(patience: Duration) -> bool {
+    let stdout = io::stdout();
+    let mut fds = [PollFd::new(stdout.as_fd(), PollFlags::POLLIN)];
+    let patience = PollTimeout::try_from(patience).unwrap_or(PollTimeout::ZERO);
+    // What interrupts it is looked at by the caller.
+    let _ = poll(&mut fds, patience);
+    let gone = PollFlags::POLLHUP | PollFlags::POLLERR | PollFlags::POLLNVAL;
+    !fds[0].revents().is_some_and(|seen| seen.intersects(gone))
+}
+
 /// Whether it is still ours: a panic elsewhere gives it back.
 pub fn is_taken() -> bool {
     TAKEN.load(Ordering::SeqCst)
@@ -63,7 +78,8 @@ impl Drop for Taken {
     }
 }
 
-fn give_back() {
+/// Once is enough.
+pub fn give_back() {
     if !TAKEN.swap(false, Ordering::SeqCst) {
         return;
     }

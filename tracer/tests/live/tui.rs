@@ -29,6 +29,7 @@ pub fn tests() -> Vec<Test> {
         Test::new("tui::the_end_of_a_run_restores_the_terminal", tmux, || {
             ends_by_itself("--for 1s")
         }),
+        Test::new("tui::a_terminal_that_is_closed_ends_it", tmux, closed),
         Test::new("tui::a_recording_is_shown", tmux, recording),
     ]
 }
@@ -118,6 +119,15 @@ impl Terminal {
         let binary = binary();
         self.type_text(&format!("{} {args}; echo ended=$?", binary.display()));
         self.keys(&["Enter"]);
+    }
+
+    /// The process that the shell runs.
+    fn tracer(&self) -> String {
+        let shell = self.asked(&["display-message", "-p", "#{pane_pid}"]);
+        let children = format!("/proc/{0}/task/{0}/children", shell.trim());
+        let children = fs::read_to_string(children).expect("the shell's children");
+        let pid = children.split_whitespace().next();
+        pid.expect("tracer runs").to_owned()
     }
 
     /// The terminal is as it was before: its screen, cursor, mouse and line discipline.
@@ -222,11 +232,8 @@ fn restored(end: impl FnOnce(&Terminal, &str)) {
     let (_listener, port) = listener();
     terminal.start(&format!("--port {port}"));
     terminal.wait_for("watched");
-    let shell = terminal.asked(&["display-message", "-p", "#{pane_pid}"]);
-    let children = format!("/proc/{0}/task/{0}/children", shell.trim());
-    let children = fs::read_to_string(children).expect("the shell's children");
-    let pid = children.split_whitespace().next().expect("tracer runs");
-    end(&terminal, pid);
+    let pid = terminal.tracer();
+    end(&terminal, &pid);
     terminal.assert_restored();
 }
 
@@ -235,6 +242,20 @@ fn ends_by_itself(args: &str) {
     terminal.start(args);
     terminal.wait_for("watched");
     terminal.assert_restored();
+}
+
+fn closed() {
+    let terminal = Terminal::new();
+    let (_listener, port) = listener();
+    terminal.start(&format!("--port {port}"));
+    terminal.wait_for("watched");
+    let pid = terminal.tracer();
+    terminal.asked(&["kill-server"]);
+    let until = Instant::now() + PATIENCE;
+    while fs::exists(format!("/proc/{pid}")).is_ok_and(|there| there) {
+        assert!(Instant::now() < until, "it goes on without a terminal");
+        sleep(Duration::from_millis(50));
+    }
 }
 
 fn recording() {
