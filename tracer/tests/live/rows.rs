@@ -75,6 +75,11 @@ fn provoke(row: &Row) {
         net.wait_until_gone();
         (net, ends)
     });
+    let left: Vec<String> = labs
+        .iter()
+        .flat_map(|(net, _)| net.full_sockets())
+        .collect();
+    assert!(left.is_empty(), "sockets left that were gone: {left:#?}");
     let Some(tracer) = tracer else { return };
     let recording = tracer.finish();
     let namespaces: Vec<u64> = labs.iter().flat_map(|(net, _)| net.inodes()).collect();

@@ -2,6 +2,7 @@
 //! (`tracer`), what its lines must look like (`schema`) and what they must say (`expect`).
 
 pub mod agent;
+pub mod blind_spot;
 pub mod expect;
 pub mod folder;
 pub mod kernel_log;
@@ -9,6 +10,7 @@ pub mod link;
 pub mod needs;
 pub mod netns;
 pub mod schema;
+pub mod tracefs;
 pub mod tracer;
 
 /// What a panic said.

@@ -1,6 +1,7 @@
 //! The program under test, as a user starts it: a child process whose standard output is read line by line.
 
 use std::{
+    collections::HashSet,
     io::{BufRead, BufReader, Read},
     os::unix::process::ExitStatusExt,
     path::PathBuf,
@@ -17,7 +18,10 @@ use nix::{
 };
 use serde_json::Value;
 
-use super::schema;
+use super::{
+    blind_spot::{BlindSpot, Ports},
+    schema,
+};
 
 /// The binary: `TRACER_BIN`, or the one that cargo built with these tests.
 pub fn binary() -> PathBuf {
@@ -91,6 +95,7 @@ pub struct Tracer {
     lines: Arc<Mutex<Vec<Unread>>>,
     reader: Option<JoinHandle<()>>,
     stderr: Option<JoinHandle<String>>,
+    blind_spot: Option<BlindSpot>,
 }
 
 /// Everything that one run wrote.
@@ -98,6 +103,8 @@ pub struct Recording {
     pub lines: Vec<Line>,
     pub stderr: String,
     pub status: ExitStatus,
+    /// Connections with a moment that no BPF program of this machine could see.
+    pub blind: HashSet<Ports>,
 }
 
 const START: Duration = Duration::from_secs(20);
@@ -112,6 +119,7 @@ impl Tracer {
     pub fn start_with(args: &[&str]) -> Tracer {
         let mut all = vec!["-o", "json"];
         all.extend(args);
+        let blind_spot = BlindSpot::watch();
         let mut child = command(&all)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
@@ -135,6 +143,7 @@ impl Tracer {
             lines,
             reader: Some(reader),
             stderr: Some(stderr),
+            blind_spot,
         };
         tracer.wait_for_start();
         tracer
@@ -171,6 +180,16 @@ impl Tracer {
             .collect()
     }
 
+    /// With LIVE_KEEP=FOLDER the lines of every run stay there: for work on the lab.
+    fn keep(&self) {
+        if let Some(folder) = std::env::var_os("LIVE_KEEP") {
+            let file = PathBuf::from(folder).join(format!("{}.ndjson", self.pid()));
+            let lines = self.lines.lock().expect("not poisoned");
+            let text: Vec<&[u8]> = lines.iter().map(|line| line.bytes.as_slice()).collect();
+            std::fs::write(file, text.join(&b'\n')).expect("LIVE_KEEP can be written");
+        }
+    }
+
     /// SIGINT, the rest of its lines, and the checks that hold for every run.
     pub fn finish(self) -> Recording {
         kill(Pid::from_raw(self.pid()), Signal::SIGINT).expect("a tracer that still runs");
@@ -198,10 +217,15 @@ impl Tracer {
             .join()
             .expect("the reader");
         let stderr = self.stderr.take().expect("once").join().unwrap_or_default();
+        self.keep();
         Recording {
             lines: self.lines(),
             stderr,
             status,
+            blind: self
+                .blind_spot
+                .as_ref()
+                .map_or_else(HashSet::new, BlindSpot::seen),
         }
     }
 }
