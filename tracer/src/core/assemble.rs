@@ -12,9 +12,10 @@ use super::{
     classify::{self, Evidence, Verdict},
     community_id::community_id,
     explain,
+    facts::Facts,
     join::{Finished, Joined},
     names::{self, Names},
-    numbers::{self, Bytes, Idle},
+    numbers::{self, Idle},
     pattern,
     renames::Renames,
     timeline,
@@ -435,19 +436,6 @@ impl Assembler {
             body: Body::IoError { ids, io },
         }
     }
-}
-
-/// What was worked out of an end.
-pub struct Facts {
-    pub verdict: Verdict,
-    pub connect_failed: bool,
-    pub end_age_ms: Option<u64>,
-    pub age_ms: Option<u64>,
-    pub half_close_ms: Option<u64>,
-    /// `None`: before tracing began.
-    pub first_end_ns: Option<u64>,
-    pub idle: Idle,
-    pub bytes: Bytes,
 }
 
 fn attribution_of(conn: &Conn) -> Attribution {

@@ -7,6 +7,7 @@ pub mod clean;
 pub mod community_id;
 pub mod decode;
 pub mod explain;
+pub mod facts;
 pub mod filter;
 pub mod join;
 pub mod names;

@@ -2,7 +2,7 @@
 
 use tracer_common::{conn::flag, state};
 
-use super::{assemble::Facts, join::Finished};
+use super::{facts::Facts, join::Finished};
 use crate::event::values::{Errno, Moment, What};
 
 /// Most entries of a timeline.

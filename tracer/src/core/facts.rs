@@ -1,0 +1,19 @@
+//! What is worked out of an end before it is put into keys.
+
+use super::{
+    classify::Verdict,
+    numbers::{Bytes, Idle},
+};
+
+/// What was worked out of an end.
+pub struct Facts {
+    pub verdict: Verdict,
+    pub connect_failed: bool,
+    pub end_age_ms: Option<u64>,
+    pub age_ms: Option<u64>,
+    pub half_close_ms: Option<u64>,
+    /// `None`: before tracing began.
+    pub first_end_ns: Option<u64>,
+    pub idle: Idle,
+    pub bytes: Bytes,
+}
