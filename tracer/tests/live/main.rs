@@ -41,6 +41,7 @@ impl Test {
 
 fn main() {
     lab::agent::child::run_if_agent();
+    listen_to_interrupts();
     // What a panic says is reported with its test.
     std::panic::set_hook(Box::new(|_| {}));
     let mut arguments = Arguments::from_args();
@@ -89,5 +90,14 @@ fn run(name: &str, test: Box<dyn FnOnce() + Send>) -> Result<(), Failed> {
     match std::panic::catch_unwind(std::panic::AssertUnwindSafe(test)) {
         Ok(()) => Ok(()),
         Err(panic) => Err(Failed::from(lab::panic_text(&*panic))),
+    }
+}
+
+/// A shell's background job ignores SIGINT, and so would every program that a test starts and interrupts.
+fn listen_to_interrupts() {
+    use nix::sys::signal::{SigHandler, Signal, signal};
+    for which in [Signal::SIGINT, Signal::SIGQUIT] {
+        // SAFETY: the default action, and no other thread yet.
+        unsafe { signal(which, SigHandler::SigDfl) }.expect("a signal that has an action");
     }
 }

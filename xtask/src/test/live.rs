@@ -30,6 +30,9 @@ const PACKAGES: &[&str] = &[
     "jq",
     "bpftool",
     "procps",
+    "tmux",
+    "docker.io",
+    "busybox-static",
     "gcc",
     "libc6-dev",
 ];
