@@ -26,7 +26,7 @@ const PAIRS: usize = 4;
 pub fn tests() -> Vec<Test> {
     vec![Test::new(
         "load::twenty_thousand",
-        &[Need::Program("ip")],
+        &[Need::Program("ip"), Need::Alone],
         twenty_thousand,
     )]
 }

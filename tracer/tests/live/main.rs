@@ -70,7 +70,8 @@ fn main() {
                 println!("skipped: {}: {reason}", test.name);
             }
             let name = test.name.clone();
-            Trial::test(test.name, move || run(&name, test.run)).with_ignored_flag(reason.is_some())
+            Trial::test(test.name, move || run(&name, &test.needs, test.run))
+                .with_ignored_flag(reason.is_some())
         })
         .collect();
     libtest_mimic::run(&arguments, trials).exit();
@@ -85,7 +86,9 @@ fn selected(arguments: &Arguments, name: &str) -> bool {
     arguments.filter.as_ref().is_none_or(fits) && !arguments.skip.iter().any(fits)
 }
 
-fn run(name: &str, test: Box<dyn FnOnce() + Send>) -> Result<(), Failed> {
+fn run(name: &str, needs: &[Need], test: Box<dyn FnOnce() + Send>) -> Result<(), Failed> {
+    // Agents inherit nothing of it: it is closed on exec.
+    let _turn = lab::turn::take(needs);
     let _log = lab::kernel_log::start(name);
     match std::panic::catch_unwind(std::panic::AssertUnwindSafe(test)) {
         Ok(()) => Ok(()),

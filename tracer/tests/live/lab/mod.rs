@@ -12,6 +12,7 @@ pub mod netns;
 pub mod schema;
 pub mod tracefs;
 pub mod tracer;
+pub mod turn;
 
 /// What a panic said.
 pub fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {

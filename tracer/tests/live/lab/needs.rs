@@ -14,6 +14,8 @@ pub enum Need {
     File(&'static str),
     /// Written permission to change a sysctl of the whole machine for a moment.
     GlobalSysctl,
+    /// No other run of these tests meanwhile.
+    Alone,
 }
 
 /// Says why a test cannot run here; `None`: it can.
@@ -29,6 +31,7 @@ pub fn unmet(needs: &[Need]) -> Option<String> {
             (!has_qdisc(name)).then(|| format!("needs the queueing discipline {name}"))
         }
         Need::File(path) => (!std::path::Path::new(path).exists()).then(|| format!("needs {path}")),
+        Need::Alone => None,
         Need::GlobalSysctl => (std::env::var_os("LIVE_GLOBAL_SYSCTL").is_none()).then(|| {
             "changes a sysctl of the whole machine: set LIVE_GLOBAL_SYSCTL=1 to allow it".to_owned()
         }),
