@@ -151,7 +151,7 @@ impl Teller<'_> {
                 self.at_age()
             ),
             Reason::TimeoutUser => format!(
-                "{peer} was silent for longer than the TCP_USER_TIMEOUT that {us} has set, so the kernel gave up the connection{}.",
+                "{peer} made no progress for longer than the TCP_USER_TIMEOUT that {us} has set, so the kernel gave up the connection{}.",
                 self.at_age()
             ),
             Reason::TimeoutProbe => format!(
@@ -248,6 +248,9 @@ impl Teller<'_> {
                     "{} that it had written were not delivered.",
                     Bytes(unacked + unsent)
                 )
+            }
+            _ if unsent > 0 && unacked == 0 => {
+                format!("{} that {us} had written were never sent.", Bytes(unsent))
             }
             _ if unsent > 0 => format!(
                 "{} that {us} had written were not acknowledged and {} were never sent.",
