@@ -121,7 +121,12 @@ fn unsent_at_abort() {
             let full = || {
                 pair.x.fill(1 << 20);
                 let (in_flight, unsent) = pair.x.outstanding();
-                in_flight == 0 && unsent > 0
+                if in_flight != 0 || unsent == 0 {
+                    return false;
+                }
+                // Between an acknowledgement and what it lets go there is nothing in flight either.
+                std::thread::sleep(Duration::from_millis(50));
+                pair.x.outstanding() == (in_flight, unsent)
             };
             net.wait_for("a closed window", Duration::from_secs(10), full);
             let (_, unsent) = pair.x.outstanding();
