@@ -125,7 +125,7 @@ fn unsent_at_abort() {
                     return false;
                 }
                 // Between an acknowledgement and what it lets go there is nothing in flight either.
-                std::thread::sleep(Duration::from_millis(50));
+                sleep(Duration::from_millis(50));
                 pair.x.outstanding() == (in_flight, unsent)
             };
             net.wait_for("a closed window", Duration::from_secs(10), full);
