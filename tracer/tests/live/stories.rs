@@ -1,26 +1,19 @@
 //! The stories that the tool is for, with the real programs: Go's net/http, curl, nginx.
 
 use std::{
-    fs,
-    io::{BufRead, BufReader},
-    path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
-    sync::{Arc, Mutex},
-    thread,
+    fs, thread,
     time::{Duration, Instant},
 };
 
-use nix::{
-    sys::signal::{Signal, kill},
-    unistd::Pid,
-};
+use nix::sys::signal::Signal;
 
 use crate::{
     Test,
     lab::{
         folder::Folder,
         needs::Need,
-        netns::{Netns, run},
+        netns::Netns,
+        program::{Program, build_go},
         tracer::{Line, Recording, Tracer},
     },
 };
@@ -81,85 +74,10 @@ func main() {
 }
 "#;
 
-/// A program in a namespace, its output, and its end with the test.
-struct Program {
-    child: Child,
-    output: Arc<Mutex<Vec<String>>>,
-}
-
-impl Program {
-    fn start(command: &mut Command) -> Program {
-        let mut child = command
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap_or_else(|error| panic!("{command:?}: {error}"));
-        let output = Arc::new(Mutex::new(Vec::new()));
-        let stdout = BufReader::new(child.stdout.take().expect("piped"));
-        let lines = Arc::clone(&output);
-        thread::spawn(move || {
-            for line in stdout.lines().map_while(Result::ok) {
-                lines.lock().expect("not poisoned").push(line);
-            }
-        });
-        Program { child, output }
-    }
-
-    fn pid(&self) -> i64 {
-        self.child.id().into()
-    }
-
-    fn says(&self, text: &str, patience: Duration) -> String {
-        let deadline = Instant::now() + patience;
-        loop {
-            let output = self.output.lock().expect("not poisoned").clone();
-            if let Some(line) = output.iter().find(|line| line.contains(text)) {
-                return line.clone();
-            }
-            assert!(
-                Instant::now() < deadline,
-                "`{text}` was to be said, but: {output:?}"
-            );
-            thread::sleep(Duration::from_millis(10));
-        }
-    }
-
-    fn end(&mut self, signal: Signal) {
-        let _ = kill(Pid::from_raw(self.child.id() as i32), signal);
-        self.child.wait().expect("waiting for a program");
-    }
-}
-
-impl Drop for Program {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
 fn host() -> Netns {
     let netns = Netns::new();
     netns.ip("link set lo up\n");
     netns
-}
-
-/// Compiles the server, without a module and without the network.
-fn build(folder: &Path) -> PathBuf {
-    let source = folder.join("main.go");
-    fs::write(&source, SERVER).expect("the folder is ours");
-    let binary = folder.join("go-server");
-    let mut command = Command::new("go");
-    command
-        .args(["build", "-o"])
-        .arg(&binary)
-        .arg(&source)
-        .current_dir(folder)
-        .env("GO111MODULE", "off")
-        .env("GOFLAGS", "")
-        .env("GOCACHE", std::env::temp_dir().join("tracer-live-go-cache"));
-    run(&mut command, "");
-    binary
 }
 
 /// The records of this namespace by process.
@@ -189,7 +107,7 @@ fn equal(line: &Line, key: &str, due: impl Into<serde_json::Value>) {
 /// Story 2: curl is interrupted after half a second, the handler writes after one.
 fn riddle(size: usize) -> (Line, String, Line) {
     let folder = Folder::new();
-    let binary = build(folder.path());
+    let binary = build_go(&folder, "go-server", SERVER);
     let netns = host();
     let server = Program::start(netns.command(&binary.to_string_lossy()).args([
         "127.0.0.1:3000",
@@ -279,7 +197,7 @@ fn riddle_8000() {
 /// Story 1: nginx waits for two seconds, the handler works for four and then writes a lot.
 fn nginx_gives_up() {
     let folder = Folder::new();
-    let binary = build(folder.path());
+    let binary = build_go(&folder, "go-server", SERVER);
     let netns = host();
     let server = Program::start(netns.command(&binary.to_string_lossy()).args([
         "127.0.0.1:8080",

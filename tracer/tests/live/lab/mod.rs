@@ -1,5 +1,5 @@
-//! The laboratory: hosts and links (`netns`, `link`), processes that hold sockets (`agent`), the tracer under test
-//! (`tracer`), what its lines must look like (`schema`) and what they must say (`expect`).
+//! The laboratory: hosts and links (`netns`, `link`), processes that hold sockets (`agent`), real servers and
+//! clients (`program`), the tracer under test (`tracer`), what its lines must look like (`schema`) and what they must say (`expect`).
 
 pub mod agent;
 pub mod blind_spot;
@@ -9,6 +9,7 @@ pub mod kernel_log;
 pub mod link;
 pub mod needs;
 pub mod netns;
+pub mod program;
 pub mod schema;
 pub mod tracefs;
 pub mod tracer;
