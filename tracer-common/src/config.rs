@@ -41,6 +41,10 @@ pub struct Config {
     pub has_rst_reason: u32,
     /// 1: bpf_get_current_task_btf exists (5.11).
     pub has_task_btf: u32,
+    /// A receive this many jiffies ago may still be what a send or connect of its thread is for.
+    pub link_jiffies: u32,
+    /// 1: the first argument of mark_victim is the task (6.8), not its pid.
+    pub has_victim_task: u32,
     pub reserved: u32,
     /// Filters on what is told. What is known does not depend on them.
     pub pids: AnyOf,
@@ -54,6 +58,8 @@ impl Config {
         repair_mask: 0,
         has_rst_reason: 0,
         has_task_btf: 0,
+        link_jiffies: 1,
+        has_victim_task: 0,
         reserved: 0,
         pids: AnyOf::EVERYTHING,
         ports: AnyOf::EVERYTHING,

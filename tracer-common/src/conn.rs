@@ -58,6 +58,11 @@ pub mod flag {
     pub const TX_BEFORE_FIN: u32 = 1 << 17;
     /// ICMP reported an error before the end. A process may consume it unseen (SO_ERROR).
     pub const ICMP_ERROR: u32 = 1 << 18;
+    /// Payload was received since the link was made: what is sent next begins a new exchange.
+    pub const RX_SINCE_LINK: u32 = 1 << 19;
+    /// The other end, on this node, closed first and has more to tell: it is linked, or its process
+    /// exited.
+    pub const PEER_TELLS: u32 = 1 << 20;
 }
 
 /// One entry of the `CONNS` map, keyed by the address of `struct sock` and overwritten at every
@@ -81,6 +86,10 @@ pub struct Conn {
     /// `sk` and cookie of the other end when it is on this node, else 0.
     pub peer_sk: u64,
     pub peer_cookie: u64,
+    /// `sk` and cookie of the socket of the same process on whose behalf this one works, or which
+    /// works on its behalf (a proxy's two sides); 0 for none.
+    pub link_sk: u64,
+    pub link_cookie: u64,
     pub owner: Task,
     /// The process whose call ended the local end.
     pub closer: Task,
@@ -106,7 +115,9 @@ pub struct Conn {
     pub reserved: u8,
     /// What the process had read of an ended connection by its last receive.
     pub copied_seq: u32,
-    pub reserved2: u32,
+    /// The thread that made the link, or that ended this connection right after the linked one had
+    /// given it its end of file or an error.
+    pub link_tid: u32,
 }
 
 impl Conn {
@@ -120,6 +131,8 @@ impl Conn {
         written_at_local_fin: 0,
         peer_sk: 0,
         peer_cookie: 0,
+        link_sk: 0,
+        link_cookie: 0,
         owner: Task::NONE,
         closer: Task::NONE,
         peer_owner: Task::NONE,
@@ -135,7 +148,7 @@ impl Conn {
         attribution: attribution::NONE,
         reserved: 0,
         copied_seq: 0,
-        reserved2: 0,
+        link_tid: 0,
     };
 
     #[inline(always)]
@@ -144,7 +157,7 @@ impl Conn {
     }
 }
 
-crate::assert_size!(Conn, 232);
+crate::assert_size!(Conn, 248);
 
 /// Key of the `LISTENERS` map.
 #[repr(C)]
@@ -187,3 +200,28 @@ pub struct Waiting {
 }
 
 crate::assert_size!(Waiting, 16);
+
+/// Slots of the `LAST_RX` map for threads, by tid.
+pub const RX_THREADS: u32 = 16_384;
+/// Slots for processes, by tgid, after those of the threads: the connection accepted last.
+pub const RX_PROCESSES: u32 = 4_096;
+
+/// Value of the `LAST_RX` map: the passive socket that gave a thread its last payload, or that a
+/// process accepted last. The newest one has the slot.
+#[repr(C)]
+#[cfg_attr(feature = "user", derive(zerocopy::FromBytes))]
+#[derive(Clone, Copy, Debug)]
+pub struct LastRx {
+    /// tgid << 32 | tid of the thread; tgid << 32 for a process.
+    pub who: u64,
+    pub sk: u64,
+    pub cookie: u64,
+    pub jiffies: u64,
+    /// The thread.
+    pub tid: u64,
+    /// The socket that gave the thread an end of file or an error last, and when.
+    pub eof_cookie: u64,
+    pub eof_jiffies: u64,
+}
+
+crate::assert_size!(LastRx, 56);

@@ -33,4 +33,6 @@ counters! {
     CONN_REMOVED = 10,
     /// Ring buffer full: a new name of a process was lost.
     RING_RENAMED = 11,
+    /// Ring buffer full: a signal to a process was lost.
+    RING_SIGNALLED = 12,
 }

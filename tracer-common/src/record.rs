@@ -18,6 +18,9 @@ pub mod kind {
     pub const DESTROYED: u32 = 6;
     /// task_rename of a thread-group leader: exec or prctl; a [`Renamed`].
     pub const RENAMED: u32 = 7;
+    /// signal_generate or mark_victim: a process was sent a signal that ends it by default; a
+    /// [`Signalled`].
+    pub const SIGNALLED: u32 = 8;
 }
 
 /// The head of every record.
@@ -53,7 +56,7 @@ pub struct Record {
     pub extra: u64,
 }
 
-crate::assert_size!(Record, 32 + 232 + 168 + 40 + 8);
+crate::assert_size!(Record, 32 + 248 + 168 + 40 + 8);
 
 /// The descriptor is gone: no more calls can follow.
 #[repr(C)]
@@ -84,3 +87,31 @@ pub struct Renamed {
 }
 
 crate::assert_size!(Renamed, 72);
+
+/// Who sent a signal.
+pub mod sender {
+    /// A process: kill(2) and the like.
+    pub const PROCESS: u64 = 0;
+    /// The kernel.
+    pub const KERNEL: u64 = 1;
+    /// The kernel's out-of-memory killer.
+    pub const OOM: u64 = 2;
+}
+
+/// A process was sent a signal that ends it by default. `head.code`: the signal.
+#[repr(C)]
+#[cfg_attr(feature = "user", derive(zerocopy::FromBytes))]
+#[derive(Clone, Copy, Debug)]
+pub struct Signalled {
+    pub head: Head,
+    /// Start time of the process, as in [`Task`].
+    pub target_start_ns: u64,
+    pub target_tgid: u32,
+    pub reserved: u32,
+    /// The sending process, if it was one.
+    pub from: Task,
+    /// One of [`sender`].
+    pub sender: u64,
+}
+
+crate::assert_size!(Signalled, 32 + 8 + 8 + 40 + 8);

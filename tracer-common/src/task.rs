@@ -26,7 +26,8 @@ pub struct Task {
     pub comm: [u64; COMM_LEN / 8],
     /// `task_struct.flags` of the acting thread (`PF_*`).
     pub flags: u32,
-    pub reserved: u32,
+    /// `task_struct.exit_code` of the acting thread once it exits: status << 8 | signal.
+    pub exit_code: u32,
 }
 
 impl Task {
@@ -36,7 +37,7 @@ impl Task {
         tid: 0,
         comm: [0; COMM_LEN / 8],
         flags: 0,
-        reserved: 0,
+        exit_code: 0,
     };
 
     #[inline(always)]

@@ -10,10 +10,11 @@ use aya_ebpf::{
 use tracer_common::{
     conn::{Conn, Listener, ListenerKey, Waiting, attribution, flag},
     counters,
-    task::Task,
+    task::{PF_EXITING, Task},
 };
 
 use crate::{
+    links,
     maps::{CONNS, LISTENERS, MPTCP_OWNERS, PAIRS, SCRATCH, count},
     read::copy,
     sock::{Sock, Tcp},
@@ -69,6 +70,9 @@ pub fn insert(sk: Sock, flags: u32, owner: Option<Task>, how: u8) {
     if let Some(owner) = owner {
         copy(&raw mut conn.owner, &raw const owner);
         conn.attribution = how;
+    }
+    if flags & flag::ACTIVE != 0 {
+        links::connecting(sk, conn);
     }
     store(sk.key(), conn, BPF_ANY as u64);
 }
@@ -142,6 +146,19 @@ fn pair_key(conn: &Conn) -> u64 {
         (conn.irs, conn.iss)
     };
     (low as u64) << 32 | high as u64
+}
+
+/// This end closes first: lets the other end know when there is more behind it.
+#[inline(always)]
+pub fn tell_peer(conn: &Conn) {
+    if conn.peer_sk == 0 || (conn.link_cookie == 0 && conn.closer.flags & PF_EXITING == 0) {
+        return;
+    }
+    if let Some(peer) = get_key(conn.peer_sk)
+        && peer.cookie == conn.peer_cookie
+    {
+        peer.flags |= flag::PEER_TELLS;
+    }
 }
 
 /// Tells the other end who we were, and learns who it is.

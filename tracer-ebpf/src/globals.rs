@@ -33,6 +33,18 @@ pub fn has_task_btf() -> bool {
 }
 
 #[inline(always)]
+pub fn has_victim_task() -> bool {
+    // SAFETY: a static of plain integers.
+    unsafe { ptr::read_volatile(&raw const CONFIG.has_victim_task) != 0 }
+}
+
+#[inline(always)]
+pub fn link_jiffies() -> u64 {
+    // SAFETY: a static of plain integers.
+    unsafe { ptr::read_volatile(&raw const CONFIG.link_jiffies) as u64 }
+}
+
+#[inline(always)]
 pub fn repair_mask() -> u8 {
     // SAFETY: a static of plain integers.
     unsafe { ptr::read_volatile(&raw const CONFIG.repair_mask) as u8 }

@@ -8,6 +8,7 @@ mod emit;
 mod filter;
 mod globals;
 mod hooks;
+mod links;
 mod maps;
 mod read;
 mod sock;

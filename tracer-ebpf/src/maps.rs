@@ -2,10 +2,10 @@
 
 use aya_ebpf::{
     macros::map,
-    maps::{HashMap, LruHashMap, PerCpuArray, RingBuf},
+    maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf},
 };
 use tracer_common::{
-    conn::{Conn, Listener, ListenerKey, Waiting},
+    conn::{Conn, LastRx, Listener, ListenerKey, RX_PROCESSES, RX_THREADS, Waiting},
     counters,
     task::Task,
 };
@@ -23,6 +23,11 @@ pub static PAIRS: HashMap<u64, Waiting> = HashMap::with_max_entries(131_072, 0);
 /// Namespace and port → who listens. Kept after the listener's end, for its orphaned children.
 #[map]
 pub static LISTENERS: LruHashMap<ListenerKey, Listener> = LruHashMap::with_max_entries(16_384, 0);
+
+/// What a thread received last, by tid, and what a process accepted last, by tgid: direct-mapped, so
+/// that a receive costs a store and no look-up.
+#[map]
+pub static LAST_RX: Array<LastRx> = Array::with_max_entries(RX_THREADS + RX_PROCESSES, 0);
 
 /// msk → its user: subflows are driven by kernel threads.
 #[map]

@@ -222,7 +222,7 @@ impl Tcp {
     /// Jiffies since the last payload received and sent.
     #[inline(always)]
     pub fn idle_jiffies(self) -> (u32, u32) {
-        let now = jiffies();
+        let now = jiffies() as u32;
         (
             now.wrapping_sub(self.u32(offset!(lrcvtime))),
             now.wrapping_sub(self.u32(offset!(lsndtime))),
@@ -244,7 +244,7 @@ impl Tcp {
         snap.srtt_us8 = self.u32(offset!(srtt_us));
         snap.total_retrans = self.u32(offset!(total_retrans));
         snap.user_timeout_ms = self.u32(offset!(icsk_user_timeout));
-        snap.jiffies = jiffies();
+        snap.jiffies = jiffies() as u32;
         snap.lrcvtime = self.u32(offset!(lrcvtime));
         snap.lsndtime = self.u32(offset!(lsndtime));
         snap.rcv_tstamp = self.u32(offset!(rcv_tstamp));
@@ -261,9 +261,9 @@ impl Tcp {
 }
 
 #[inline(always)]
-fn jiffies() -> u32 {
+pub fn jiffies() -> u64 {
     // SAFETY: no arguments.
-    unsafe { bpf_jiffies64() as u32 }
+    unsafe { bpf_jiffies64() }
 }
 
 /// `::ffff:a.b.c.d`, from the four bytes as the kernel holds them.

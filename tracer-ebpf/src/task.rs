@@ -6,7 +6,7 @@ use core::ffi::c_void;
 use aya_ebpf::helpers::{
     bpf_get_current_pid_tgid, bpf_get_current_task, generated::bpf_get_current_task_btf,
 };
-use tracer_common::task::{PF_KTHREAD, Task};
+use tracer_common::task::{PF_EXITING, PF_KTHREAD, Task};
 
 use crate::{
     globals::{has_task_btf, offset},
@@ -42,7 +42,11 @@ pub fn current() -> Option<Task> {
             field(leader, comm.saturating_add(8), 0),
         ],
         flags,
-        reserved: 0,
+        exit_code: if flags & PF_EXITING != 0 {
+            field(task, offset!(task_exit_code), 0)
+        } else {
+            0
+        },
     })
 }
 
@@ -65,6 +69,6 @@ pub fn of(task: *const c_void) -> Option<Task> {
             probe(leader, comm.saturating_add(8)).unwrap_or(0),
         ],
         flags,
-        reserved: 0,
+        exit_code: probe(task, offset!(task_exit_code)).unwrap_or(0),
     })
 }

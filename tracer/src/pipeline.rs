@@ -6,9 +6,10 @@ use tracer_common::conn::Conn;
 use crate::{
     core::{
         assemble::Assembler,
+        chain::Others,
         decode::{DecodeError, Told, decode},
         filter::Filter,
-        join::Joiner,
+        join::{Finished, Joiner},
     },
     enrich::process::Processes,
     event::{
@@ -89,6 +90,10 @@ impl Pipeline {
                         self.assembler.renames.note(&body.task);
                         self.names.renamed(&body.task, body.head.ts_ns);
                     }
+                    Told::Signalled(body) => {
+                        self.names.seen(&body.from, body.head.ts_ns);
+                        self.assembler.deaths.note(&body);
+                    }
                 }
             }
             Err(error) => self.undecodable(error),
@@ -116,14 +121,24 @@ impl Pipeline {
     pub fn expire(
         &mut self,
         now_ns: u64,
-        look_up: impl FnMut(u64) -> Option<Conn>,
+        mut look_up: impl FnMut(u64) -> Option<Conn>,
         has_room: impl Fn(usize) -> bool,
     ) {
         let mut due = Vec::new();
         self.joiner
-            .expire(now_ns, look_up, |joined| due.push(joined));
+            .expire(now_ns, &mut look_up, |joined| due.push(joined));
+        for joined in &due {
+            self.assembler.foresee(joined);
+        }
         for joined in due {
-            if let Some(event) = self.assembler.assemble(joined, &mut self.names) {
+            let mut others = Rest {
+                joiner: &self.joiner,
+                look_up: &mut look_up,
+            };
+            let event = self
+                .assembler
+                .assemble(joined, &mut self.names, &mut others);
+            if let Some(event) = event {
                 self.tell(event, &has_room);
             }
         }
@@ -175,5 +190,21 @@ impl Pipeline {
     /// What this round gave.
     pub fn take_batch(&mut self) -> Option<Batch> {
         (!self.batch.is_empty()).then(|| self.batch.take())
+    }
+}
+
+/// Ends that wait in the joiner, and connections that are still in the kernel's map.
+struct Rest<'a, F> {
+    joiner: &'a Joiner,
+    look_up: &'a mut F,
+}
+
+impl<F: FnMut(u64) -> Option<Conn>> Others for Rest<'_, F> {
+    fn pending(&self, cookie: u64) -> Option<&Finished> {
+        self.joiner.pending(cookie)
+    }
+
+    fn live(&mut self, sk: u64) -> Option<Conn> {
+        (self.look_up)(sk)
     }
 }

@@ -64,9 +64,9 @@ pub fn run(settings: Settings, shape: Shape) -> Result<()> {
         format!("cannot read {VMLINUX}; tracing needs a kernel with CONFIG_DEBUG_INFO_BTF")
     })?;
     let btf = Btf::parse(&bytes).with_context(|| format!("cannot understand {VMLINUX}"))?;
-    let mut layout = Layout::resolve(&btf)?;
-    layout.filter(&settings.filter);
     let facts = Facts::read()?;
+    let mut layout = Layout::resolve(&btf, facts.jiffy_ns)?;
+    layout.filter(&settings.filter);
     drop(bytes);
 
     // Signals that come while programs are being verified must not be lost.

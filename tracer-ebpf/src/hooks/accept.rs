@@ -15,6 +15,7 @@ use tracer_common::{conn::attribution, proto::IPPROTO_MPTCP};
 use crate::{
     conns,
     globals::offset,
+    links,
     maps::MPTCP_OWNERS,
     read::{probe, probe_at},
     task,
@@ -54,6 +55,7 @@ fn accepted(ctx: &TracePointContext) -> Option<()> {
         let _ = MPTCP_OWNERS.insert(sk as u64, owner, 0);
     } else {
         conns::own(sk, owner, attribution::ACCEPT);
+        links::accepted(sk as u64);
     }
     Some(())
 }

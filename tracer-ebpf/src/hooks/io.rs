@@ -22,7 +22,8 @@ use crate::{
     conns,
     emit::{self, Event},
     globals::offset,
-    hooks::sigpipe,
+    hooks::signal,
+    links,
     maps::MPTCP_OWNERS,
     read::copy,
     sock::Sock,
@@ -70,6 +71,15 @@ fn on_io(ctx: &BtfTracePointContext, kind: u32) {
     if conn.owner.tgid != tgid && ret >= 0 && !conn.has(flag::CLOSED) {
         change_owner(conn);
     }
+    if ret > 0 {
+        if kind == kind::RECV_ERROR {
+            links::received(sk, conn);
+        } else {
+            links::sent(sk, conn);
+        }
+    } else if kind == kind::RECV_ERROR && ret != -EAGAIN {
+        links::ended(conn);
+    }
     if kind == kind::RECV_ERROR && conn.has(flag::CLOSED) {
         // What was received before the end can be read after it.
         if let Some(tcp) = sk.tcp() {
@@ -105,7 +115,7 @@ fn on_error(sk: Sock, conn: &mut Conn, kind: u32, errno: i32) {
     if matches!(errno, EAGAIN | EINTR | EINPROGRESS) || RESTARTS.contains(&errno) {
         return;
     }
-    let sigpipe = kind == kind::SEND_ERROR && errno == EPIPE && sigpipe::take();
+    let sigpipe = kind == kind::SEND_ERROR && errno == EPIPE && signal::take_sigpipe();
     if sigpipe {
         conn.flags |= flag::SIGPIPE;
     }

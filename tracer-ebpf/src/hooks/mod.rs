@@ -8,4 +8,4 @@ mod rename;
 mod reset;
 mod scan;
 mod set_state;
-mod sigpipe;
+mod signal;

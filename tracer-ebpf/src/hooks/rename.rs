@@ -51,7 +51,7 @@ pub fn task_rename(ctx: BtfTracePointContext) -> i32 {
             tid,
             comm,
             flags: 0,
-            reserved: 0,
+            exit_code: 0,
         },
     };
     emit::whole(body, counters::RING_RENAMED);

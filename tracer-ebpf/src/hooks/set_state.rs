@@ -27,6 +27,7 @@ use crate::{
     conns,
     emit::{self, Event},
     globals::offset,
+    links,
     maps::{MPTCP_OWNERS, count, scratch},
     read::copy,
     sock::{Sock, Tcp},
@@ -127,6 +128,10 @@ fn local_fin(sk: Sock) {
     if let Some(current) = task::current() {
         set_closer(conn, tcp, current);
     }
+    if first {
+        links::ending(conn);
+        conns::tell_peer(conn);
+    }
 }
 
 #[inline(always)]
@@ -224,6 +229,10 @@ fn report(sk: Sock, tcp: Tcp, conn: &mut Conn, oldstate: u8) {
         conn.flags |= flag::CLOSE_IN_TASK;
         if let Some(current) = task::current() {
             set_closer(conn, tcp, current);
+        }
+        if !conn.has(flag::LOCAL_FIN | flag::PEER_FIN) {
+            links::ending(conn);
+            conns::tell_peer(conn);
         }
     }
     conn.flags |= flag::CLOSED;

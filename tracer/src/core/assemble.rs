@@ -9,8 +9,10 @@ use tracer_common::{
 };
 
 use super::{
+    chain::{self, Chains, Hop, Others, Way},
     classify::{self, Evidence, Verdict},
     community_id::community_id,
+    deaths::Deaths,
     explain,
     facts::Facts,
     join::{Finished, Joined},
@@ -86,6 +88,8 @@ pub struct Assembler {
     /// Ended, perhaps in TIME_WAIT: direct-mapped by cookie, which counts up, so the newest win.
     recent: Vec<Option<(u64, Ids)>>,
     pub renames: Renames,
+    pub deaths: Deaths,
+    chains: Chains,
     /// Second, and RSTs without a socket written in it.
     stray: (u64, u64),
     stray_suppressed: u64,
@@ -102,6 +106,8 @@ impl Assembler {
             ended: FxHashMap::default(),
             recent: vec![None; RECENT_SLOTS],
             renames: Renames::default(),
+            deaths: Deaths::default(),
+            chains: Chains::default(),
             stray: (0, 0),
             stray_suppressed: 0,
         }
@@ -121,12 +127,29 @@ impl Assembler {
         }
     }
 
+    /// What is about to be told: ends that are told together may explain each other.
+    pub fn foresee(&mut self, joined: &Joined) {
+        if let Joined::End(finished) = joined
+            && chain::is_more(&finished.close.conn)
+            && let Some(hop) = Hop::ended(finished, &self.judge(finished), &self.renames)
+        {
+            self.chains.note(hop);
+        }
+    }
+
     /// `None`: nothing to write.
-    pub fn assemble(&mut self, joined: Joined, names: &mut dyn Names) -> Option<Event> {
+    pub fn assemble(
+        &mut self,
+        joined: Joined,
+        names: &mut dyn Names,
+        others: &mut dyn Others,
+    ) -> Option<Event> {
         match joined {
-            Joined::End(finished) => self.end(&finished, names),
+            Joined::End(finished) => self.end(&finished, names, others),
             Joined::Reset(record) => self.reset(&record, names),
-            Joined::IoError(record, end) => Some(self.io_error(&record, end.as_deref(), names)),
+            Joined::IoError(record, end) => {
+                Some(self.io_error(&record, end.as_deref(), names, others))
+            }
             Joined::Gone(cookie) => {
                 self.ended.remove(&cookie);
                 None
@@ -134,7 +157,12 @@ impl Assembler {
         }
     }
 
-    fn end(&mut self, finished: &Finished, names: &mut dyn Names) -> Option<Event> {
+    fn end(
+        &mut self,
+        finished: &Finished,
+        names: &mut dyn Names,
+        others: &mut dyn Others,
+    ) -> Option<Event> {
         let cookie = finished.close.head.cookie;
         let recovered = finished.close.conn.has(flag::RECOVERED);
         if recovered && self.ended.remove(&cookie).is_some() {
@@ -147,7 +175,10 @@ impl Assembler {
         } else {
             Kind::TcpClose
         };
-        let (ids, end) = self.end_body(finished, &facts, names);
+        let (ids, end) = self.end_body(finished, &facts, names, others);
+        if chain::is_more(&finished.close.conn) {
+            self.chains.told(&finished.close.conn);
+        }
         if finished.held && self.ended.len() < ENDED_MAX {
             let ended = Ended {
                 ids: ids.clone(),
@@ -226,7 +257,14 @@ impl Assembler {
         }
     }
 
-    fn end_body(&self, finished: &Finished, facts: &Facts, names: &mut dyn Names) -> (Ids, End) {
+    fn end_body(
+        &mut self,
+        finished: &Finished,
+        facts: &Facts,
+        names: &mut dyn Names,
+        others: &mut dyn Others,
+    ) -> (Ids, End) {
+        let way = self.way(finished, facts, others);
         let Record { conn, sock, .. } = &finished.close;
         let (ids, cut) = self.ids(&finished.close.head, conn, sock, names);
         let Facts {
@@ -270,22 +308,83 @@ impl Assembler {
             hints: List(Vec::new()),
             hint_s: None,
             repeats: None,
-            cause_conn: None,
-            root_conn: None,
-            chain: None,
+            cause_conn: way.cause.map(|cookie| self.conn_id(cookie)),
+            root_conn: way.root.map(|cookie| self.conn_id(cookie)),
+            chain: way.chain,
             story: None,
             timeline: None,
             suppressed: finished.io.count.saturating_sub(IO_ERRORS_TOLD),
             mptcp: sock.has(sock_bit::MPTCP),
             truncated: cut,
             lost: self.lost,
+            exit_signal: None.into(),
+            exit_status: None.into(),
+            killer_signal: None.into(),
+            killer_signal_ms: None.into(),
+            killer_pid: None.into(),
+            killer_comm: None.into(),
+            oom_killed: None.into(),
         };
+        self.tell_death(finished, &mut end);
         end.pattern = pattern::pattern(conn, &ids, &end).map(|found| found.pattern);
         if end.pattern != Some(Pattern::Normal) || self.run.stories_for_all {
             end.story = Some(explain::story(&ids, &end, self.run.sends_seen).into());
             end.timeline = Some(List(timeline::timeline(finished, facts, self.run.jiffy_ns)));
         }
         (ids, end)
+    }
+
+    /// What is behind the end: nothing but the two ends for most.
+    fn way(&mut self, finished: &Finished, facts: &Facts, others: &mut dyn Others) -> Behind {
+        let conn = &finished.close.conn;
+        if chain::is_more(conn)
+            && let Some(hop) = Hop::ended(finished, facts, &self.renames)
+        {
+            let mut chains = std::mem::take(&mut self.chains);
+            let way = chains.way(&hop, &mut |socket| {
+                let judge = |finished: &Finished| self.judge(finished);
+                chain::find(socket, others, self.run.jiffy_ns, &self.renames, &judge)
+            });
+            self.chains = chains;
+            return way.map_or_else(Behind::default, Behind::from);
+        }
+        let root = match facts.verdict.closed_by {
+            ClosedBy::Local | ClosedBy::Kernel => finished.close.head.cookie,
+            ClosedBy::Peer => conn.peer_cookie,
+            ClosedBy::Unknown => 0,
+        };
+        Behind {
+            root: (root != 0).then_some(root),
+            ..Behind::default()
+        }
+    }
+
+    /// How the process died that ended the connection by dying.
+    fn tell_death(&self, finished: &Finished, end: &mut End) {
+        let Record { head, conn, .. } = &finished.close;
+        let at_ns = match conn.local_fin_ns {
+            0 => head.ts_ns,
+            at_ns => at_ns,
+        };
+        let Some(death) = self.deaths.of(&conn.closer, at_ns, &self.renames) else {
+            return;
+        };
+        end.exit_signal = death.signal.into();
+        end.exit_status = death.status.into();
+        end.oom_killed = death.oom.then_some(true).into();
+        if let Some(told) = death.told {
+            end.killer_signal = Some(told.signal).into();
+            end.killer_signal_ms = Some(told.before_ms).into();
+            end.killer_pid = told.by.map(|(pid, _)| pid).into();
+            end.killer_comm = told.by.map(|(_, comm)| comm).into();
+        }
+    }
+
+    fn conn_id(&self, cookie: u64) -> ConnId {
+        ConnId {
+            boot: self.boot,
+            cookie,
+        }
     }
 
     /// The connection's keys, and whether a name in them was cut.
@@ -296,8 +395,7 @@ impl Assembler {
         sock: &SockSnap,
         names: &mut dyn Names,
     ) -> (Ids, bool) {
-        let boot = self.boot;
-        let id = |cookie: u64| (cookie != 0).then_some(ConnId { boot, cookie });
+        let id = |cookie: u64| (cookie != 0).then(|| self.conn_id(cookie));
         let local_addr = Addr::from_bytes(sock.saddr);
         let peer_addr = Addr::from_bytes(sock.daddr);
         let owner = Some(&conn.owner).filter(|task| task.is_known());
@@ -392,11 +490,17 @@ impl Assembler {
         too_many
     }
 
-    fn io_error(&self, record: &Record, end: Option<&Finished>, names: &mut dyn Names) -> Event {
+    fn io_error(
+        &mut self,
+        record: &Record,
+        end: Option<&Finished>,
+        names: &mut dyn Names,
+        others: &mut dyn Others,
+    ) -> Event {
         let culprit = end
             .map(|finished| {
                 let facts = self.judge(finished);
-                let (ids, end) = self.end_body(finished, &facts, names);
+                let (ids, end) = self.end_body(finished, &facts, names, others);
                 Ended {
                     ids,
                     verdict: facts.verdict,
@@ -438,6 +542,26 @@ impl Assembler {
     }
 }
 
+/// The keys that say what is behind an end.
+#[derive(Default)]
+struct Behind {
+    cause: Option<u64>,
+    root: Option<u64>,
+    chain: Option<List<Label>>,
+}
+
+impl From<Way> for Behind {
+    /// Where nothing was wrong, one end after another is no chain.
+    fn from(way: Way) -> Self {
+        let is_chain = way.abnormal && way.deeds.len() > 1;
+        Behind {
+            cause: way.cause,
+            root: Some(way.root),
+            chain: is_chain.then_some(List(way.deeds)),
+        }
+    }
+}
+
 fn attribution_of(conn: &Conn) -> Attribution {
     if !conn.owner.is_known() {
         return Attribution::None;
@@ -462,7 +586,8 @@ fn flow_id(conn: &Conn) -> Option<Hex16> {
     Some(Hex16(u64::from(a.min(b)) << 32 | u64::from(a.max(b))))
 }
 
-fn last_data(role: Role, idle: &Idle) -> LastData {
+/// Which payload came last.
+pub fn last_data(role: Role, idle: &Idle) -> LastData {
     match (idle.rx_ms, idle.tx_ms) {
         (None, None) => LastData::None,
         (Some(_), None) => LastData::Rx,

@@ -1,6 +1,7 @@
 //! What `--abnormal` leaves out: the definition of a clean close, from the keys alone, so that a
 //! recording can be filtered later exactly as the live run would have been.
 
+use super::numbers::Idle;
 use crate::event::{
     End, Ids,
     values::{How, LastData, Reason, Role},
@@ -44,11 +45,20 @@ fn nothing_left(end: &End) -> bool {
 /// A server end that received last, or a client end that sent last. Clocks that are equal to the
 /// kernel's tick cannot say which came last, and count as answered.
 pub fn unanswered(ids: &Ids, end: &End) -> bool {
+    let idle = Idle {
+        rx_ms: end.idle_rx_ms,
+        tx_ms: end.idle_tx_ms,
+    };
+    awaits_answer(ids.role, end.last_data, &idle)
+}
+
+/// The same, from what an end is made of.
+pub fn awaits_answer(role: Role, last_data: LastData, idle: &Idle) -> bool {
     let waiting = matches!(
-        (ids.role, end.last_data),
+        (role, last_data),
         (Role::Server, LastData::Rx) | (Role::Client, LastData::Tx)
     );
-    let same_tick = end.idle_rx_ms.is_some() && end.idle_rx_ms == end.idle_tx_ms;
+    let same_tick = idle.rx_ms.is_some() && idle.rx_ms == idle.tx_ms;
     waiting && !same_tick
 }
 

@@ -1,6 +1,6 @@
 //! Ring buffer bytes to records. Total: whatever the bytes are, the answer is a record or an error.
 
-use tracer_common::record::{Destroyed, Head, Record, Renamed, kind};
+use tracer_common::record::{Destroyed, Head, Record, Renamed, Signalled, kind};
 use zerocopy::FromBytes;
 
 /// What the kernel side told.
@@ -16,6 +16,8 @@ pub enum Told {
     Destroyed(Destroyed),
     /// [`kind::RENAMED`].
     Renamed(Renamed),
+    /// [`kind::SIGNALLED`].
+    Signalled(Signalled),
 }
 
 impl Told {
@@ -25,6 +27,7 @@ impl Told {
             Told::Record(record) => record.head.ts_ns,
             Told::Destroyed(body) => body.head.ts_ns,
             Told::Renamed(body) => body.head.ts_ns,
+            Told::Signalled(body) => body.head.ts_ns,
         }
     }
 }
@@ -71,6 +74,9 @@ pub fn decode(bytes: &[u8]) -> Result<Told, DecodeError> {
         kind::RENAMED => Renamed::read_from_bytes(bytes)
             .map(Told::Renamed)
             .map_err(|_| error),
+        kind::SIGNALLED => Signalled::read_from_bytes(bytes)
+            .map(Told::Signalled)
+            .map_err(|_| error),
         _ => Err(error),
     }
 }
@@ -91,7 +97,8 @@ mod tests {
                 let is_record = (1..=5).contains(&kind) && length == size_of::<Record>();
                 let is_destroyed = kind == 6 && length == size_of::<Destroyed>();
                 let is_renamed = kind == 7 && length == size_of::<Renamed>();
-                let expected = is_record || is_destroyed || is_renamed;
+                let is_signalled = kind == 8 && length == size_of::<Signalled>();
+                let expected = is_record || is_destroyed || is_renamed || is_signalled;
                 assert_eq!(answer.is_ok(), expected, "{kind} {length}");
             }
         }

@@ -238,6 +238,11 @@ impl Joiner {
         self.held.push_back((deadline_ns, Box::new(record)));
     }
 
+    /// An end that waits for what may still belong to it.
+    pub fn pending(&self, cookie: u64) -> Option<&Finished> {
+        self.pending.get(&cookie).map(|pending| &pending.finished)
+    }
+
     /// When something is next due.
     pub fn next_deadline_ns(&self) -> Option<u64> {
         [

@@ -2,9 +2,11 @@
 //! verdict and numbers → event. No I/O, no clock, no async.
 
 pub mod assemble;
+pub mod chain;
 pub mod classify;
 pub mod clean;
 pub mod community_id;
+pub mod deaths;
 pub mod decode;
 pub mod explain;
 pub mod facts;

@@ -112,6 +112,13 @@ pub fn end() -> End {
         mptcp: false,
         truncated: false,
         lost: 0,
+        exit_signal: None.into(),
+        exit_status: None.into(),
+        killer_signal: None.into(),
+        killer_signal_ms: None.into(),
+        killer_pid: None.into(),
+        killer_comm: None.into(),
+        oom_killed: None.into(),
     }
 }
 

@@ -11,6 +11,14 @@ pub trait Json {
     fn write(&self, out: &mut Vec<u8>);
     /// Its JSON Schema.
     fn schema() -> Value;
+
+    /// Whether a line may lack the key.
+    const OMITTABLE: bool = false;
+
+    /// Whether this line lacks it.
+    fn is_omitted(&self) -> bool {
+        false
+    }
 }
 
 macro_rules! integers {
@@ -76,6 +84,32 @@ impl<T: Json> Json for Option<T> {
     fn schema() -> Value {
         let inner = T::schema();
         json!({"anyOf": [inner, {"type": "null"}]})
+    }
+}
+
+/// A value that few lines have: the key is left out of the others, which saves them its bytes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct IfKnown<T>(pub Option<T>);
+
+impl<T> From<Option<T>> for IfKnown<T> {
+    fn from(value: Option<T>) -> Self {
+        IfKnown(value)
+    }
+}
+
+impl<T: Json> Json for IfKnown<T> {
+    fn write(&self, out: &mut Vec<u8>) {
+        self.0.write(out);
+    }
+
+    fn schema() -> Value {
+        T::schema()
+    }
+
+    const OMITTABLE: bool = true;
+
+    fn is_omitted(&self) -> bool {
+        self.0.is_none()
     }
 }
 

@@ -13,6 +13,8 @@ pub struct Key {
     pub doc: &'static str,
     /// Its JSON Schema.
     pub schema: fn() -> Value,
+    /// Lines that do not know it lack it.
+    pub omittable: bool,
 }
 
 /// A group of keys.
@@ -51,13 +53,16 @@ macro_rules! keys {
                 name: $crate::event::keys::key_name!($name),
                 doc: concat!($($doc),*).trim_ascii(),
                 schema: $crate::event::keys::schema_of::<$ty>,
+                omittable: <$ty as $crate::event::json::Json>::OMITTABLE,
             },)*];
 
             fn write(&self, out: &mut Vec<u8>) {
                 use $crate::event::json::Json;
                 $(
-                    out.extend_from_slice(concat!(",\"", $crate::event::keys::key_name!($name), "\":").as_bytes());
-                    self.$name.write(out);
+                    if !self.$name.is_omitted() {
+                        out.extend_from_slice(concat!(",\"", $crate::event::keys::key_name!($name), "\":").as_bytes());
+                        self.$name.write(out);
+                    }
                 )*
             }
 

@@ -11,6 +11,7 @@ pub mod text;
 pub mod time;
 pub mod values;
 
+use json::IfKnown;
 use keys::keys;
 pub use keys::{Key, Keys};
 use text::{Addr, Comm, Label};
@@ -184,6 +185,20 @@ keys! {
         truncated: bool,
         /// Events lost so far in this run.
         lost: u64,
+        /// Signal that ended the process, when the process ended the connection by exiting.
+        exit_signal: IfKnown<Signal>,
+        /// Exit status of that process, when no signal ended it.
+        exit_status: IfKnown<u32>,
+        /// Signal by which it was asked to: the last that ends a process by default, also one that it caught and then exited.
+        killer_signal: IfKnown<Signal>,
+        /// From that signal to TCP_CLOSE.
+        killer_signal_ms: IfKnown<u64>,
+        /// Process that sent that signal; absent when the kernel did.
+        killer_pid: IfKnown<u32>,
+        /// Name of that process.
+        killer_comm: IfKnown<Comm>,
+        /// The kernel killed the process for want of memory.
+        oom_killed: IfKnown<bool>,
     }
 }
 

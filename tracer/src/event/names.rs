@@ -101,6 +101,32 @@ errnos! {
     115 EINPROGRESS, 125 ECANCELED, 126 ENOKEY, 129 EKEYREJECTED,
 }
 
+macro_rules! signals {
+    ($($value:literal $name:ident),* $(,)?) => {
+        /// The name of a signal, as x86-64 and aarch64 number them.
+        pub fn signal(value: u8) -> Option<&'static str> {
+            match value {
+                $($value => Some(stringify!($name)),)*
+                _ => None,
+            }
+        }
+
+        /// The number of a signal's name.
+        pub fn signal_value(name: &str) -> Option<u8> {
+            match name {
+                $(stringify!($name) => Some($value),)*
+                _ => None,
+            }
+        }
+    };
+}
+
+signals! {
+    1 SIGHUP, 2 SIGINT, 3 SIGQUIT, 4 SIGILL, 5 SIGTRAP, 6 SIGABRT, 7 SIGBUS, 8 SIGFPE, 9 SIGKILL,
+    10 SIGUSR1, 11 SIGSEGV, 12 SIGUSR2, 13 SIGPIPE, 14 SIGALRM, 15 SIGTERM, 16 SIGSTKFLT, 24 SIGXCPU,
+    25 SIGXFSZ, 26 SIGVTALRM, 27 SIGPROF, 29 SIGIO, 30 SIGPWR, 31 SIGSYS,
+}
+
 /// A TCP state as the contract spells it.
 pub fn state(value: u8) -> Option<&'static str> {
     use tracer_common::state;

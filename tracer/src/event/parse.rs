@@ -106,6 +106,10 @@ impl<'a> Fields<'a> {
         {
             return Ok(value);
         }
+        if T::OMITTABLE && self.index.is_none() && self.cursor.at > 0 {
+            // Everything so far was where this version writes it, so this is not in the line.
+            return T::absent().ok_or(Fault::Missing(name));
+        }
         let Some(at) = self.find(name)? else {
             return T::absent().ok_or(Fault::Missing(name));
         };

@@ -4,10 +4,13 @@
 use std::{borrow::Cow, net::IpAddr, sync::Arc};
 
 use super::{
+    json::IfKnown,
     names,
     text::{Addr, Comm, Label},
     time::Timestamp,
-    values::{CommunityId, ConnId, Counts, Errno, Hex16, HookState, List, Moment, State, What},
+    values::{
+        CommunityId, ConnId, Counts, Errno, Hex16, HookState, List, Moment, Signal, State, What,
+    },
 };
 
 /// Deepest nesting of a value that is passed over.
@@ -23,6 +26,9 @@ pub trait Read: Sized {
     fn absent() -> Option<Self> {
         None
     }
+
+    /// Whether most lines lack the key.
+    const OMITTABLE: bool = false;
 }
 
 /// A place in a line.
@@ -291,6 +297,18 @@ impl<T: Read> Read for Option<T> {
     }
 }
 
+impl<T: Read> Read for IfKnown<T> {
+    fn read(from: &mut Cursor<'_>) -> Option<Self> {
+        Option::read(from).map(IfKnown)
+    }
+
+    fn absent() -> Option<Self> {
+        Some(IfKnown(None))
+    }
+
+    const OMITTABLE: bool = true;
+}
+
 impl<T: Read> Read for List<T> {
     fn read(from: &mut Cursor<'_>) -> Option<Self> {
         let mut items = Vec::new();
@@ -352,6 +370,14 @@ impl Read for Errno {
         let text = from.string()?;
         let number = || text.strip_prefix('E')?.parse().ok();
         names::errno_value(&text).or_else(number).map(Errno)
+    }
+}
+
+impl Read for Signal {
+    fn read(from: &mut Cursor<'_>) -> Option<Self> {
+        let text = from.string()?;
+        let number = || text.strip_prefix("SIG")?.parse().ok();
+        names::signal_value(&text).or_else(number).map(Signal)
     }
 }
 

@@ -30,7 +30,7 @@ pub fn document() -> Value {
     json!({
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "An event of tracer, one line of NDJSON",
-        "description": "Keys come in this order, and every one is always there; `null` is unknown.",
+        "description": "Keys come in this order; those that are required are always there, and `null` is unknown.",
         "oneOf": events,
     })
 }
@@ -50,7 +50,9 @@ fn event(kind: Kind, groups: &[&[Key]]) -> Value {
             schema.insert("description".into(), key.doc.into());
         }
         properties.insert(key.name.into(), schema);
-        required.push(Value::from(key.name));
+        if !key.omittable {
+            required.push(Value::from(key.name));
+        }
     }
     json!({
         "title": kind.as_str(),

@@ -46,7 +46,7 @@ impl Json for Comm {
 }
 
 /// A shared string.
-#[derive(Clone, PartialEq, Eq, Hash)]
+#[derive(Clone, Default, PartialEq, Eq, Hash)]
 pub struct Label(pub Arc<str>);
 
 impl Label {

@@ -357,6 +357,29 @@ impl Json for Errno {
     }
 }
 
+/// A signal by its name; one without a name is `SIG34`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Signal(pub u8);
+
+impl std::fmt::Display for Signal {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match names::signal(self.0) {
+            Some(name) => f.pad(name),
+            None => write!(f, "SIG{}", self.0),
+        }
+    }
+}
+
+impl Json for Signal {
+    fn write(&self, out: &mut Vec<u8>) {
+        json::string(self.to_string().as_bytes(), out);
+    }
+
+    fn schema() -> Value {
+        json!({"type": "string", "pattern": "^SIG[A-Z0-9]+$"})
+    }
+}
+
 /// A TCP state in lower case.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct State(pub u8);

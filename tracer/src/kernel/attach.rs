@@ -43,7 +43,7 @@ enum At {
     Tracepoint(&'static str, &'static str),
 }
 
-const HOOKS: [Hook; 11] = [
+const HOOKS: [Hook; 12] = [
     Hook {
         program: "destroy_sock",
         signal: "socket_end",
@@ -70,9 +70,15 @@ const HOOKS: [Hook; 11] = [
     },
     Hook {
         program: "signal_generate",
-        signal: "sigpipe",
+        signal: "signal",
         at: At::TpBtf("signal_generate"),
-        blind: Some("SIGPIPE"),
+        blind: Some("SIGPIPE, and who killed a process"),
+    },
+    Hook {
+        program: "mark_victim",
+        signal: "oom_kill",
+        at: At::TpBtf("mark_victim"),
+        blind: Some("whether a process was killed for want of memory"),
     },
     Hook {
         program: "task_rename",

@@ -20,6 +20,13 @@ pub struct Layout {
     pub rst_reasons: RstReasons,
 }
 
+/// From a proxy's receive to the connect or send that it leads to: one turn of an event loop.
+const LINK_NS: u64 = 8_000_000;
+
+fn link_jiffies(jiffy_ns: u64) -> u32 {
+    LINK_NS.div_ceil(jiffy_ns.max(1)).clamp(1, 1_000) as u32
+}
+
 /// Fields that a kernel may lack without harm: what they feed is null or not told apart.
 const OPTIONAL: [(&str, &str); 3] = [
     ("tcp_sock", "is_mptcp"),
@@ -29,7 +36,8 @@ const OPTIONAL: [(&str, &str); 3] = [
 
 impl Layout {
     /// Reads the layout out of BTF. Fails when a field is missing that no record can do without.
-    pub fn resolve(btf: &Btf<'_>) -> Result<Self> {
+    /// `jiffy_ns`: length of a jiffy.
+    pub fn resolve(btf: &Btf<'_>, jiffy_ns: u64) -> Result<Self> {
         let offsets = Offsets::resolve(|strukt, path| btf.field(strukt, path)?.byte_offset());
         let missing: Vec<_> = offsets
             .missing()
@@ -48,6 +56,8 @@ impl Layout {
             repair_mask: u32::from(repair.byte_mask()),
             has_rst_reason: u32::from(btf.tracepoint_args("tcp_send_reset") == Some(3)),
             has_task_btf: u32::from(btf.has_function("bpf_get_current_task_btf")),
+            has_victim_task: u32::from(btf.tracepoint_args("mark_victim") == Some(2)),
+            link_jiffies: link_jiffies(jiffy_ns),
             ..Config::DEFAULT
         };
         let rst_reasons = btf

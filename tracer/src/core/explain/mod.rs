@@ -1,11 +1,14 @@
 //! An end in one sentence, two at most: who, whom, after what, and the consequence. Only what the
 //! record proves; a reader at 3 a.m. acts on it.
 
+mod chain;
+mod exit;
+
 use std::fmt::{self, Display};
 
 use crate::event::{
     End, Ids,
-    values::{Errno, LastData, Reason, Role},
+    values::{ClosedBy, Errno, LastData, Reason, Role},
 };
 
 /// The story of an end. `sends_seen`: a failed send would have been seen.
@@ -16,6 +19,12 @@ pub fn story(ids: &Ids, end: &End, sends_seen: bool) -> String {
         sends_seen,
     };
     let mut text = teller.first();
+    let behind = chain::clause(end);
+    if !behind.is_empty() {
+        text.truncate(text.trim_end_matches('.').len());
+        text.push_str(&behind);
+        text.push('.');
+    }
     let second = teller.second();
     if !second.is_empty() {
         text.push(' ');
@@ -65,8 +74,16 @@ impl Teller<'_> {
         }
     }
 
-    /// `, 2.0 s after it was established`.
+    /// `, 2.0 s after it was established`, and how our process ended if that is why.
     fn at_age(&self) -> String {
+        let age = self.age();
+        match self.end.closed_by {
+            ClosedBy::Local => age + &exit::clause(self.end),
+            _ => age,
+        }
+    }
+
+    fn age(&self) -> String {
         match self.end.end_age_ms {
             Some(ms) => format!(" {} after it was established", Span(ms)),
             None if self.end.preexisting => " (it was open before tracing began)".to_owned(),
@@ -86,7 +103,11 @@ impl Teller<'_> {
     fn we_waited(&self) -> String {
         let waiting = self.ids.role == Role::Client && self.end.last_data == LastData::Tx;
         match self.end.idle_tx_ms {
-            Some(ms) if waiting => format!(" after waiting {} for a response", Span(ms)),
+            Some(ms) if waiting => format!(
+                " after waiting {} for a response{}",
+                Span(ms),
+                exit::clause(self.end)
+            ),
             _ => self.at_age(),
         }
     }

@@ -1,0 +1,123 @@
+//! hook: tp_btf signal_generate (sig, info, task, group, result), mark_victim (task, uid or pid)
+//! kernels: all, unchanged; mark_victim has the task since 6.8, its pid before
+//! context: process, or whatever the kernel sends a signal from
+//! fields: task_struct.pid, tgid, group_leader, start_boottime; kernel_siginfo.si_code
+//!
+//! SIGPIPE comes before the failing send's own tracepoint (sk_stream_error), so it is noted for the
+//! thread and taken by the send that fails. It fires for an ignored signal too.
+//!
+//! Signals that end a process by default are told, with who sent them: a process that ends its
+//! connections by dying was often told to. mark_victim comes before the SIGKILL of the
+//! out-of-memory killer.
+
+use core::ffi::c_void;
+
+use aya_ebpf::{
+    helpers::bpf_get_current_pid_tgid, macros::btf_tracepoint, programs::BtfTracePointContext,
+};
+use tracer_common::{
+    counters,
+    record::{Head, Signalled, kind, sender},
+    task::Task,
+};
+
+use crate::{
+    conns::now,
+    emit,
+    globals::{has_victim_task, offset},
+    maps::SIGPIPES,
+    read::{field, pointer},
+    task,
+};
+
+const SIGHUP: i32 = 1;
+const SIGINT: i32 = 2;
+const SIGQUIT: i32 = 3;
+const SIGILL: i32 = 4;
+const SIGABRT: i32 = 6;
+const SIGBUS: i32 = 7;
+const SIGFPE: i32 = 8;
+const SIGKILL: i32 = 9;
+const SIGSEGV: i32 = 11;
+const SIGPIPE: i32 = 13;
+const SIGTERM: i32 = 15;
+
+/// SEND_SIG_PRIV: `info` of a signal that the kernel sends.
+const SEND_SIG_PRIV: u64 = 1;
+
+/// Longer ago than this, it was for a pipe, not for the send that fails now.
+const FRESH_NS: u64 = 100_000_000;
+
+#[btf_tracepoint(function = "signal_generate")]
+pub fn signal_generate(ctx: BtfTracePointContext) -> i32 {
+    let sig: i32 = ctx.arg(0);
+    let target: *const c_void = ctx.arg(2);
+    match sig {
+        SIGPIPE => {
+            let pid_tgid = bpf_get_current_pid_tgid();
+            if field(target, offset!(task_pid), 0u32) == pid_tgid as u32 {
+                let _ = SIGPIPES.insert(pid_tgid, now(), 0);
+            }
+        }
+        SIGHUP | SIGINT | SIGQUIT | SIGILL | SIGABRT | SIGBUS | SIGFPE | SIGKILL | SIGSEGV
+        | SIGTERM => {
+            let info: *const c_void = ctx.arg(1);
+            let by_kernel = info as u64 == SEND_SIG_PRIV || field(info, offset!(si_code), 0i32) > 0;
+            let from = if by_kernel { None } else { task::current() };
+            tell(sig, target, from, by_kernel as u64);
+        }
+        _ => (),
+    }
+    0
+}
+
+#[btf_tracepoint(function = "mark_victim")]
+pub fn mark_victim(ctx: BtfTracePointContext) -> i32 {
+    if has_victim_task() {
+        let victim: *const c_void = ctx.arg(0);
+        tell(SIGKILL, victim, None, sender::OOM);
+    } else {
+        let pid: i32 = ctx.arg(0);
+        submit(SIGKILL, pid as u32, 0, None, sender::OOM);
+    }
+    0
+}
+
+#[inline(always)]
+fn tell(sig: i32, target: *const c_void, from: Option<Task>, sender: u64) {
+    let leader = pointer(target, offset!(task_group_leader));
+    let start_ns = field(leader, offset!(task_start_boottime), 0);
+    let tgid = field(target, offset!(task_tgid), 0);
+    submit(sig, tgid, start_ns, from, sender);
+}
+
+#[inline(always)]
+fn submit(sig: i32, tgid: u32, start_ns: u64, from: Option<Task>, sender: u64) {
+    let body = Signalled {
+        head: Head {
+            ts_ns: now(),
+            sk: 0,
+            cookie: 0,
+            kind: kind::SIGNALLED,
+            code: sig as u32,
+        },
+        target_start_ns: start_ns,
+        target_tgid: tgid,
+        reserved: 0,
+        from: from.unwrap_or(Task::NONE),
+        sender,
+    };
+    emit::whole(body, counters::RING_SIGNALLED);
+}
+
+/// Whether the current thread was just sent a SIGPIPE; each counts once.
+#[inline(always)]
+pub fn take_sigpipe() -> bool {
+    let key = bpf_get_current_pid_tgid();
+    // SAFETY: copied out at once.
+    let Some(at) = (unsafe { SIGPIPES.get(key) }).copied() else {
+        return false;
+    };
+    let _ = SIGPIPES.remove(key);
+    now().wrapping_sub(at) < FRESH_NS
+}

@@ -1,0 +1,198 @@
+//! Who told a process to end: the signals that it was sent, kept until its connections have ended
+//! with it. Bounded: most signals are followed by the end at once.
+
+use rustc_hash::FxHashMap;
+use tracer_common::{
+    record::{Signalled, sender},
+    task::{PF_EXITING, Task},
+};
+
+use super::renames::Renames;
+use crate::event::{text::Comm, values::Signal};
+
+/// Processes of one generation; two are kept.
+const GENERATION: usize = 4_096;
+
+/// A signal explains an exit for this long: orderly shutdowns take their time.
+const RECENT_NS: u64 = 120_000_000_000;
+
+/// kmsg and gdb spell it so too: the low seven bits are the signal.
+const SIGNAL_MASK: u32 = 0x7f;
+
+#[derive(Clone, Copy, Debug)]
+struct Sent {
+    signal: Signal,
+    at_ns: u64,
+    from: Task,
+    sender: u64,
+    oom: bool,
+}
+
+/// How a process ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Death {
+    /// `None`: it exited by itself, with `status`.
+    pub signal: Option<Signal>,
+    pub status: Option<u32>,
+    pub told: Option<Told>,
+    pub oom: bool,
+}
+
+/// A signal that it was sent before.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Told {
+    pub signal: Signal,
+    /// How long before the end of the connection.
+    pub before_ms: u64,
+    /// Pid and name; `None`: the kernel.
+    pub by: Option<(u32, Comm)>,
+}
+
+/// tgid → its last signal.
+#[derive(Debug, Default)]
+pub struct Deaths {
+    young: FxHashMap<u32, (u64, Sent)>,
+    old: FxHashMap<u32, (u64, Sent)>,
+}
+
+impl Deaths {
+    /// A process was sent a signal that ends it by default.
+    pub fn note(&mut self, body: &Signalled) {
+        if self.young.len() >= GENERATION {
+            self.old = std::mem::take(&mut self.young);
+        }
+        let oom = body.sender == sender::OOM;
+        let before = self.young.get(&body.target_tgid);
+        let known_oom = before.is_some_and(|(_, sent)| sent.oom);
+        let sent = Sent {
+            signal: Signal(body.head.code as u8),
+            at_ns: body.head.ts_ns,
+            from: body.from,
+            sender: body.sender,
+            // The out-of-memory killer marks its victim, then sends it SIGKILL.
+            oom: oom || (known_oom && body.sender == sender::KERNEL),
+        };
+        self.young
+            .insert(body.target_tgid, (body.target_start_ns, sent));
+    }
+
+    /// How `task` ended, which closed a connection at `at_ns` by exiting; `None` if it did not exit.
+    pub fn of(&self, task: &Task, at_ns: u64, renames: &Renames) -> Option<Death> {
+        if task.flags & PF_EXITING == 0 {
+            return None;
+        }
+        let signal = Some(Signal((task.exit_code & SIGNAL_MASK) as u8)).filter(|s| s.0 != 0);
+        let sent = self
+            .young
+            .get(&task.tgid)
+            .or_else(|| self.old.get(&task.tgid))
+            // Before 6.8 the victim's start is not told.
+            .filter(|(start_ns, _)| *start_ns == task.start_ns || *start_ns == 0)
+            .map(|(_, sent)| sent)
+            .filter(|sent| at_ns.saturating_sub(sent.at_ns) < RECENT_NS)
+            .filter(|sent| signal.is_none_or(|signal| signal == sent.signal));
+        Some(Death {
+            signal,
+            status: signal.is_none().then_some(task.exit_code >> 8 & 0xff),
+            told: sent.map(|sent| Told {
+                signal: sent.signal,
+                before_ms: at_ns.saturating_sub(sent.at_ns) / 1_000_000,
+                by: (sent.sender == sender::PROCESS && sent.from.is_known())
+                    .then(|| (sent.from.tgid, renames.name(&sent.from))),
+            }),
+            oom: sent.is_some_and(|sent| sent.oom),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tracer_common::record::{Head, kind};
+
+    use super::*;
+
+    const SIGKILL: u32 = 9;
+    const SIGTERM: u32 = 15;
+
+    fn task(tgid: u32, start_ns: u64, exit_code: u32) -> Task {
+        Task {
+            tgid,
+            start_ns,
+            exit_code,
+            flags: PF_EXITING,
+            ..Task::NONE
+        }
+    }
+
+    fn sent(signal: u32, target: &Task, at_ms: u64, by: Option<u32>, sender: u64) -> Signalled {
+        Signalled {
+            head: Head {
+                ts_ns: at_ms * 1_000_000,
+                sk: 0,
+                cookie: 0,
+                kind: kind::SIGNALLED,
+                code: signal,
+            },
+            target_start_ns: target.start_ns,
+            target_tgid: target.tgid,
+            reserved: 0,
+            from: by.map_or(Task::NONE, |tgid| Task { tgid, ..Task::NONE }),
+            sender,
+        }
+    }
+
+    fn of(deaths: &Deaths, task: &Task, at_ms: u64) -> Death {
+        deaths
+            .of(task, at_ms * 1_000_000, &Renames::default())
+            .expect("it exits")
+    }
+
+    #[test]
+    fn the_killer_is_the_one_whose_signal_it_died_of() {
+        let victim = task(7, 100, SIGKILL);
+        let mut deaths = Deaths::default();
+        deaths.note(&sent(SIGTERM, &victim, 10, Some(1), sender::PROCESS));
+        assert_eq!(of(&deaths, &victim, 12).told, None, "it died of another");
+        deaths.note(&sent(SIGKILL, &victim, 20, Some(2), sender::PROCESS));
+        let death = of(&deaths, &victim, 21);
+        assert_eq!(death.signal, Some(Signal(9)));
+        let told = death.told.expect("a killer");
+        assert_eq!(told.by.expect("a process").0, 2);
+        assert_eq!(told.before_ms, 1);
+    }
+
+    #[test]
+    fn a_signal_that_was_caught_explains_the_exit_that_follows() {
+        let worker = task(7, 100, 1 << 8);
+        let mut deaths = Deaths::default();
+        deaths.note(&sent(6, &worker, 10, Some(2), sender::PROCESS));
+        let death = of(&deaths, &worker, 30);
+        assert_eq!((death.signal, death.status), (None, Some(1)));
+        assert_eq!(death.told.expect("a signal").signal, Signal(6));
+        let late = of(&deaths, &worker, 200_000);
+        assert_eq!(late.told, None, "minutes later it has other reasons");
+    }
+
+    #[test]
+    fn another_process_of_the_same_pid_was_sent_nothing() {
+        let mut deaths = Deaths::default();
+        deaths.note(&sent(SIGKILL, &task(7, 100, 9), 10, Some(2), 0));
+        assert_eq!(of(&deaths, &task(7, 200, 9), 11).told, None);
+        let alive = Task {
+            flags: 0,
+            ..task(7, 100, 0)
+        };
+        assert_eq!(deaths.of(&alive, 11, &Renames::default()), None);
+    }
+
+    #[test]
+    fn want_of_memory_is_told_by_the_mark_before_the_signal() {
+        let victim = task(7, 100, SIGKILL);
+        let mut deaths = Deaths::default();
+        deaths.note(&sent(SIGKILL, &victim, 10, None, sender::OOM));
+        deaths.note(&sent(SIGKILL, &victim, 10, None, sender::KERNEL));
+        let death = of(&deaths, &victim, 11);
+        assert!(death.oom);
+        assert_eq!(death.told.expect("a signal").by, None);
+    }
+}
