@@ -7,6 +7,7 @@ mod run;
 mod test;
 mod tidy;
 mod toolchain;
+mod vm;
 
 use std::{ffi::OsString, process::ExitCode};
 
@@ -32,6 +33,8 @@ enum Chore {
     Test(test::Options),
     /// Check the house rules
     Tidy,
+    /// Run the live tests on other kernels, in virtual machines
+    Vm(vm::Options),
 }
 
 fn main() -> Result<ExitCode> {
@@ -39,5 +42,6 @@ fn main() -> Result<ExitCode> {
         Chore::Run { args } => run::run(&args),
         Chore::Test(options) => test::test(&options),
         Chore::Tidy => tidy::report(),
+        Chore::Vm(options) => vm::vm(&options),
     }
 }

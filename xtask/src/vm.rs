@@ -1,0 +1,143 @@
+//! `cargo xtask vm`: the live tests on other kernels, each in a virtual machine of its own, and one table of what came of
+//! it.
+//!
+//! Kernels are Debian's cloud builds, through this machine's own package configuration and kept in the cache folder. A
+//! guest is an initramfs of the programs that the tests need, without a disk; its init runs the tests one by one.
+
+mod fetch;
+mod guest;
+mod initramfs;
+mod kernel;
+mod modules;
+mod table;
+mod verdict;
+
+use std::{
+    fs,
+    io::{self, Write as _},
+    path::{Path, PathBuf},
+    process::{Command, ExitCode, Stdio},
+};
+
+use anyhow::{Context as _, Result, bail};
+
+use crate::{
+    apt,
+    cargo::{built, cargo},
+    command::{self, say, shown},
+    run, toolchain,
+};
+use kernel::Kernel;
+
+/// What boots a guest and fills it. The programs that tests drive are taken along where they are installed.
+const PACKAGES: &[&str] = &[
+    "qemu-system-x86",
+    "busybox-static",
+    "kmod",
+    "xz-utils",
+    "zstd",
+    "iproute2",
+    "nftables",
+    "curl",
+    "bpftool",
+];
+
+#[derive(clap::Args)]
+pub struct Options {
+    /// A release of the matrix (5.10, 6.1, 6.12, 6.18, 7.3) or the file of a kernel image; without it, all of the matrix
+    #[arg(long = "kernel", value_name = "VERSION|PATH")]
+    kernels: Vec<String>,
+    /// Run only tests whose names contain this
+    #[arg(long, value_name = "SUBSTR")]
+    filter: Option<String>,
+    /// Fetch kernels again, for a newer build of the same release
+    #[arg(long)]
+    refresh: bool,
+}
+
+pub fn vm(options: &Options) -> Result<ExitCode> {
+    let wanted = kernel::wanted(&options.kernels)?;
+    toolchain::ensure()?;
+    install_packages()?;
+    let folder = folder()?;
+    let guest = guest::Programs {
+        tracer: run::build()?,
+        live: build_live()?,
+    };
+    let mut accel = guest::Accel::to_try();
+    let mut columns = Vec::new();
+    for wanted in wanted {
+        let kernel = wanted.get(&folder, options.refresh)?;
+        let verdict = on(&kernel, &guest, options, &folder, &mut accel)
+            .with_context(|| format!("on Linux {}", kernel.name))?;
+        columns.push((kernel, verdict));
+    }
+    let mut out = io::stdout().lock();
+    table::write(&mut out, &columns).context("cannot write the table to stdout")?;
+    out.flush()?;
+    Ok(if columns.iter().all(|(_, verdict)| verdict.is_good()) {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
+}
+
+fn on(
+    kernel: &Kernel,
+    programs: &guest::Programs,
+    options: &Options,
+    folder: &Path,
+    accel: &mut guest::Accel,
+) -> Result<verdict::Verdict> {
+    say(format!(
+        "Linux {} ({})",
+        kernel.name,
+        kernel.image.display()
+    ));
+    let place = folder.join("runs").join(&kernel.name);
+    if place.exists() {
+        fs::remove_dir_all(&place).with_context(|| format!("cannot empty {}", place.display()))?;
+    }
+    fs::create_dir_all(&place).with_context(|| format!("cannot make {}", place.display()))?;
+    let initramfs = initramfs::build(kernel, programs, options.filter.as_deref(), &place)?;
+    guest::boot(kernel, &initramfs, &place, accel)
+}
+
+/// The test program as `cargo xtask test` builds it: the guest brings the libraries that it needs.
+fn build_live() -> Result<PathBuf> {
+    say("building the live tests");
+    let mut command = cargo();
+    command
+        .args(["test", "--no-run", "--package", "tracer", "--test", "live"])
+        .arg("--message-format=json-render-diagnostics")
+        .stderr(Stdio::inherit());
+    let output = command::capture(&mut command)?;
+    if !output.status.success() {
+        bail!("{} ended with {}", shown(&command), output.status);
+    }
+    built(&String::from_utf8_lossy(&output.stdout))
+        .into_iter()
+        .find(|built| built.tests && built.target == "live")
+        .map(|built| built.file)
+        .with_context(|| format!("{} named no test program", shown(&command)))
+}
+
+fn install_packages() -> Result<()> {
+    if command::find("apt-get").is_none() {
+        bail!("the kernels of the matrix are Debian's, and there is no apt-get here");
+    }
+    let missing = apt::missing(PACKAGES)?;
+    if missing.is_empty() {
+        return Ok(());
+    }
+    if !command::is_root() {
+        bail!("install {} first", missing.join(" "));
+    }
+    say(format!("installing {}", missing.join(" ")));
+    apt::install(&missing)
+}
+
+/// Kernels, and what the last run on each left behind.
+fn folder() -> Result<PathBuf> {
+    Ok(toolchain::choice::cache()?.join("vm"))
+}

@@ -1,0 +1,40 @@
+#!/bin/busybox sh
+# PID 1 of a guest: runs the live tests one by one, each for itself, and tells the host of them on the second serial
+# line. The first one is the kernel's console. Lines beginning `vm: ` are for xtask (verdict.rs), others belong to the
+# test that runs.
+/bin/busybox --install -s /bin 2>/dev/null
+export PATH=/bin HOME=/root TRACER_BIN=/opt/tracer CARGO_MANIFEST_DIR=/tmp LIVE_GLOBAL_SYSCTL=1
+
+mount -t proc proc /proc
+mount -t sysfs sysfs /sys
+mount -t devtmpfs dev /dev
+mkdir -p /dev/pts /dev/shm
+mount -t devpts pts /dev/pts
+mount -t tmpfs tmp /tmp
+mount -t tmpfs run /run
+mount -t cgroup2 cgroup /sys/fs/cgroup
+mount -t tracefs tracefs /sys/kernel/tracing
+ln -s /proc/self/fd /dev/fd
+hostname guest
+ulimit -n 65536
+ip link set lo up
+
+exec </dev/null >/dev/ttyS1 2>&1
+echo "vm: kernel $(uname -r)"
+for module in /opt/modules/*.ko; do
+    [ -e "$module" ] && insmod "$module"
+done
+
+# Whether the kernel takes the programs at all, before the first test waits for it.
+echo "vm: hooks"
+timeout -s KILL 120 /opt/tracer -o json --for 1s
+echo "vm: hooks ended $?"
+
+/opt/live --list --format terse | sed -n 's/: test$//p' | grep -F -e "$(cat /opt/filter)" >/tmp/names
+while read -r name; do
+    echo "vm: test $name"
+    timeout -s KILL 600 /opt/live --exact "$name" --show-output
+    echo "vm: ended $?"
+done </tmp/names
+echo "vm: done"
+poweroff -f

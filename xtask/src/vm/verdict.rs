@@ -1,0 +1,328 @@
+//! What a guest says of itself (init.sh), and what came of it.
+
+use std::{fmt, path::Path, time::Duration};
+
+use serde_json::Value;
+
+#[derive(Debug, PartialEq, Eq)]
+pub enum Outcome {
+    Passed,
+    /// With its reason.
+    Skipped(String),
+    /// With what it printed.
+    Failed(String),
+    /// Killed by init when its time was up.
+    TimedOut,
+    /// The guest ended, or was ended, in it.
+    Unfinished,
+}
+
+/// How the guest itself ended.
+#[derive(Debug, PartialEq, Eq)]
+pub enum End {
+    Done,
+    /// With what the kernel said.
+    Panic(String),
+    Hang(Duration),
+    /// QEMU ended, and nothing says why.
+    Vanished,
+}
+
+#[derive(Debug)]
+pub struct Verdict {
+    /// `uname -r`; `None` when it never got so far.
+    pub release: Option<String>,
+    /// Programs that the kernel refused, with the verifier's words.
+    pub rejected: Vec<String>,
+    /// Hooks that this kernel does not have.
+    pub absent: Vec<String>,
+    pub tests: Vec<(String, Outcome)>,
+    pub end: End,
+    /// `WARNING`s and the like of the kernel, which it outlived.
+    pub complaints: Vec<String>,
+    /// Where its logs are.
+    pub logs: String,
+}
+
+impl Verdict {
+    pub fn is_good(&self) -> bool {
+        let fine = |outcome: &Outcome| matches!(outcome, Outcome::Passed | Outcome::Skipped(_));
+        self.end == End::Done
+            && self.rejected.is_empty()
+            && self.complaints.is_empty()
+            && !self.tests.is_empty()
+            && self.tests.iter().all(|(_, outcome)| fine(outcome))
+    }
+}
+
+/// What it prints: the first words of init, the tracer's own lines, tests.
+#[derive(Default)]
+enum Part {
+    #[default]
+    Boot,
+    Hooks,
+    Test(String),
+    Between,
+}
+
+#[derive(Default)]
+pub struct Listener {
+    part: Part,
+    release: Option<String>,
+    /// What came since the last line of init's.
+    said: Vec<String>,
+    rejected: Vec<String>,
+    absent: Vec<String>,
+    tests: Vec<(String, Outcome)>,
+    done: bool,
+    hung: Option<Duration>,
+}
+
+impl Listener {
+    pub fn has_begun(&self) -> bool {
+        self.release.is_some()
+    }
+
+    pub fn hang(&mut self, after: Duration) {
+        self.hung = Some(after);
+    }
+
+    /// Takes a line; returns what is worth telling at once.
+    pub fn hear(&mut self, line: &str) -> Option<String> {
+        let Some(word) = line.strip_prefix("vm: ") else {
+            self.said.push(line.to_owned());
+            return None;
+        };
+        let (verb, rest) = word.split_once(' ').unwrap_or((word, ""));
+        let said = std::mem::take(&mut self.said);
+        match (verb, std::mem::replace(&mut self.part, Part::Between)) {
+            ("kernel", _) => {
+                self.release = Some(rest.to_owned());
+                Some(format!("up as {rest}"))
+            }
+            ("hooks", Part::Hooks) => self.hooks(&said, rest),
+            ("hooks", _) => {
+                self.part = Part::Hooks;
+                None
+            }
+            ("test", _) => {
+                self.part = Part::Test(rest.to_owned());
+                None
+            }
+            ("ended", Part::Test(name)) => {
+                let outcome = outcome(rest, &said);
+                let news = format!("{name}: {outcome}");
+                self.tests.push((name, outcome));
+                Some(news)
+            }
+            ("done", _) => {
+                self.done = true;
+                None
+            }
+            _ => Some(format!("said what is not understood: {line}")),
+        }
+    }
+
+    /// Of a run of the tracer: `start` says which hooks are not attached, and why.
+    fn hooks(&mut self, said: &[String], ended: &str) -> Option<String> {
+        let start = said
+            .iter()
+            .filter_map(|line| serde_json::from_str::<Value>(line).ok())
+            .find(|line| line["event"] == "start");
+        let Some(start) = start else {
+            self.rejected.push(said.join("\n"));
+            return Some(format!("the tracer does not start ({ended})"));
+        };
+        for hook in start["hooks"].as_array().into_iter().flatten() {
+            let Some(error) = hook["error"].as_str() else {
+                continue;
+            };
+            let text = format!("{}: {error}", hook["hook"].as_str().unwrap_or_default());
+            // A verifier gives its reasons; a hook that is not there has none.
+            if error.contains("verifier") && !error.contains("not found") {
+                self.rejected.push(text);
+            } else {
+                self.absent.push(text);
+            }
+        }
+        Some(format!(
+            "{} programs rejected, {} hooks absent",
+            self.rejected.len(),
+            self.absent.len()
+        ))
+    }
+
+    pub fn finish(mut self, console: &str, logs: &Path) -> Verdict {
+        if let Part::Test(name) = self.part {
+            self.tests.push((name, Outcome::Unfinished));
+        }
+        let end = if self.done {
+            End::Done
+        } else if let Some(words) = panic(console) {
+            End::Panic(words)
+        } else if let Some(after) = self.hung {
+            End::Hang(after)
+        } else {
+            End::Vanished
+        };
+        Verdict {
+            release: self.release,
+            rejected: self.rejected,
+            absent: self.absent,
+            tests: self.tests,
+            end,
+            complaints: complaints(console),
+            logs: logs.display().to_string(),
+        }
+    }
+}
+
+/// By the status of the test program, and by what it printed before.
+fn outcome(status: &str, said: &[String]) -> Outcome {
+    match status {
+        "0" => match said.iter().find_map(|line| skip(line)) {
+            Some(reason) => Outcome::Skipped(reason.to_owned()),
+            None => Outcome::Passed,
+        },
+        // busybox's timeout passes the signal on as the status.
+        "137" => Outcome::TimedOut,
+        _ => Outcome::Failed(said.join("\n")),
+    }
+}
+
+/// `skipped: NAME: REASON`.
+fn skip(line: &str) -> Option<&str> {
+    Some(line.strip_prefix("skipped: ")?.split_once(": ")?.1)
+}
+
+/// What a dying kernel says, with the lines after it.
+fn panic(console: &str) -> Option<String> {
+    const WORDS: [&str; 3] = ["Kernel panic", "Oops: ", "BUG: "];
+    let lines: Vec<&str> = console.lines().collect();
+    let first = lines
+        .iter()
+        .position(|line| WORDS.iter().any(|word| line.contains(word)))?;
+    let few = &lines[first..lines.len().min(first + 30)];
+    Some(few.join("\n"))
+}
+
+/// What a kernel outlives, but should not have to say.
+fn complaints(console: &str) -> Vec<String> {
+    const WORDS: [&str; 5] = [
+        "WARNING: ",
+        "BUG: ",
+        "soft lockup",
+        "self-detected stall",
+        "blocked for more than",
+    ];
+    console
+        .lines()
+        .filter(|line| WORDS.iter().any(|word| line.contains(word)))
+        .map(str::to_owned)
+        .collect()
+}
+
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Passed => "ok",
+            Self::Skipped(_) => "skipped",
+            Self::Failed(_) => "FAILED",
+            Self::TimedOut => "TIMED OUT",
+            Self::Unfinished => "UNFINISHED",
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn heard(text: &str, console: &str) -> Verdict {
+        let mut listener = Listener::default();
+        for line in text.lines() {
+            listener.hear(line);
+        }
+        listener.finish(console, Path::new("/logs"))
+    }
+
+    const GOOD: &str = "vm: kernel 6.1.0\nvm: hooks\n{\"event\":\"start\",\"hooks\":[]}\nvm: hooks ended 0\n\
+         vm: test rows::fin\nrunning 1 test\ntest rows::fin ... ok\nvm: ended 0\n\
+         vm: test tui::a\nskipped: tui::a: needs the program tmux\nvm: ended 0\nvm: done\n";
+
+    #[test]
+    fn a_run_without_fault_is_good() {
+        let verdict = heard(GOOD, "");
+        assert!(verdict.is_good(), "{verdict:?}");
+        assert_eq!(verdict.release.as_deref(), Some("6.1.0"));
+        let skipped = Outcome::Skipped("needs the program tmux".to_owned());
+        assert_eq!(
+            verdict.tests,
+            [
+                ("rows::fin".to_owned(), Outcome::Passed),
+                ("tui::a".to_owned(), skipped)
+            ]
+        );
+    }
+
+    #[test]
+    fn a_panic_names_its_test_and_its_words() {
+        let text = "vm: kernel 6.1.0\nvm: test rows::oom\nrunning 1 test\n";
+        let verdict = heard(
+            text,
+            "[ 3.1] Kernel panic - not syncing: Fatal exception\n[ 3.2] more\n",
+        );
+        assert!(
+            matches!(&verdict.end, End::Panic(words) if words.contains("Fatal") && words.contains("more"))
+        );
+        assert_eq!(
+            verdict.tests,
+            [("rows::oom".to_owned(), Outcome::Unfinished)]
+        );
+        assert!(!verdict.is_good());
+    }
+
+    #[test]
+    fn a_hang_is_none() {
+        let mut listener = Listener::default();
+        listener.hear("vm: kernel 6.1.0");
+        listener.hear("vm: test a");
+        listener.hang(Duration::from_secs(9));
+        let verdict = listener.finish("", Path::new(""));
+        assert_eq!(verdict.end, End::Hang(Duration::from_secs(9)));
+        assert_eq!(heard("vm: kernel 6.1.0", "").end, End::Vanished);
+    }
+
+    #[test]
+    fn a_rejection_is_told_from_an_absent_hook() {
+        let start = r#"{"event":"start","hooks":[
+            {"signal":"state","hook":"tp_btf:a","error":null},
+            {"signal":"io","hook":"tp_btf:b","error":"BTF: type not found"},
+            {"signal":"rst","hook":"tp_btf:c","error":"load failed. verifier output: R1 invalid"}]}"#
+            .replace('\n', "");
+        let verdict = heard(
+            &format!("vm: hooks\n{start}\nvm: hooks ended 0\nvm: done\n"),
+            "",
+        );
+        assert_eq!(verdict.absent, ["tp_btf:b: BTF: type not found"]);
+        assert_eq!(verdict.rejected.len(), 1, "{:?}", verdict.rejected);
+        let verdict = heard(
+            "vm: hooks\ncannot attach: R1 invalid\nvm: hooks ended 1\n",
+            "",
+        );
+        assert_eq!(verdict.rejected, ["cannot attach: R1 invalid"]);
+    }
+
+    #[test]
+    fn failures_timeouts_and_complaints_are_bad() {
+        for ended in ["1", "101", "137"] {
+            let text = GOOD.replacen("vm: ended 0", &format!("vm: ended {ended}"), 1);
+            assert!(!heard(&text, "").is_good(), "{ended}");
+        }
+        assert!(!heard(GOOD, "[ 1.0] WARNING: CPU: 0 at net/x.c:1\n").is_good());
+        assert!(
+            !heard("vm: kernel 6.1.0\nvm: done\n", "").is_good(),
+            "no test at all"
+        );
+    }
+}
