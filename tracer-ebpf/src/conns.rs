@@ -14,6 +14,7 @@ use tracer_common::{
 };
 
 use crate::{
+    globals::offset,
     links,
     maps::{CONNS, LISTENERS, MPTCP_OWNERS, PAIRS, SCRATCH, count},
     read::copy,
@@ -99,8 +100,16 @@ pub fn remove(sk: Sock) {
 #[inline(always)]
 pub fn establish(sk: Sock, conn: &mut Conn, tcp: Tcp) {
     conn.established_ns = now();
-    conn.iss = tcp.u32(crate::globals::offset!(snd_una));
-    conn.irs = tcp.u32(crate::globals::offset!(rcv_nxt));
+    // With fast open there is payload by now, and of two ends that have different amounts of it.
+    let acked = tcp.u64(offset!(bytes_acked)) as u32;
+    let own_syn = conn.has(flag::ACTIVE) as u32;
+    conn.iss = tcp
+        .u32(offset!(snd_una))
+        .wrapping_sub(acked)
+        .wrapping_add(own_syn);
+    conn.irs = tcp
+        .u32(offset!(rcv_nxt))
+        .wrapping_sub(tcp.u64(offset!(bytes_received)) as u32);
     let waiting = Waiting {
         sk: sk.key(),
         cookie: conn.cookie,

@@ -68,6 +68,8 @@ pub struct Finished {
     pub write_error_ns: u64,
     /// A process still holds the descriptor: calls may fail later.
     pub held: bool,
+    /// It has waited for the other end to be accepted.
+    pub is_late: bool,
 }
 
 /// What is ready to be told.
@@ -130,6 +132,9 @@ impl Joiner {
         if conn.has(flag::RECOVERED) && self.pending.contains_key(&cookie) {
             return;
         }
+        if let Some(peer) = self.pending.get_mut(&conn.peer_cookie) {
+            peer.finished.name_peer(conn);
+        }
         let orphan = conn.has(flag::ORPHAN);
         let sent = conn.has(flag::RST_SENT).then(|| SentRst {
             cause: self.reasons.cause(u32::from(conn.rst_reason)),
@@ -148,6 +153,7 @@ impl Joiner {
             read_error_ns: 0,
             write_error_ns: 0,
             held: !orphan,
+            is_late: false,
             close,
         };
         // What failed before the end is still on hold.
@@ -288,6 +294,7 @@ impl Joiner {
                 }
             });
         }
+        let mut unnamed = Vec::new();
         for queue in [&mut self.soon, &mut self.late] {
             while let Some((deadline_ns, cookie)) = queue.front().copied() {
                 if deadline_ns > now_ns {
@@ -312,8 +319,21 @@ impl Joiner {
                 {
                     finished.update(&conn);
                 }
+                if finished.peer_is_unnamed()
+                    && let Some(peer) = look_up(finished.close.conn.peer_sk)
+                    && peer.cookie == finished.close.conn.peer_cookie
+                {
+                    finished.name_peer(&peer);
+                    if finished.peer_is_unnamed() && !finished.is_late && now_ns != u64::MAX {
+                        unnamed.push(finished);
+                        continue;
+                    }
+                }
                 emit(Joined::End(Box::new(finished)));
             }
+        }
+        for finished in unnamed {
+            self.wait_for_accept(finished, now_ns);
         }
         while self.gone.front().is_some_and(|(at, _)| *at <= now_ns) {
             if let Some((_, cookie)) = self.gone.pop_front() {
@@ -321,9 +341,38 @@ impl Joiner {
             }
         }
     }
+
+    /// The other end is in a listener's queue: who accepts it will be known soon.
+    fn wait_for_accept(&mut self, mut finished: Finished, now_ns: u64) {
+        let cookie = finished.close.head.cookie;
+        let deadline_ns = now_ns + HELD_NS;
+        finished.is_late = true;
+        self.late.push_back((deadline_ns, cookie));
+        self.pending.insert(
+            cookie,
+            Pending {
+                finished,
+                deadline_ns,
+            },
+        );
+    }
 }
 
 impl Finished {
+    /// The other end is on this node, and had not been accepted yet when this one ended.
+    fn peer_is_unnamed(&self) -> bool {
+        let conn = &self.close.conn;
+        conn.peer_cookie != 0 && !conn.peer_owner.is_known()
+    }
+
+    /// Learns from the other end's entry who has accepted it since.
+    fn name_peer(&mut self, peer: &Conn) {
+        let conn = &mut self.close.conn;
+        if !conn.peer_owner.is_known() && peer.cookie == conn.peer_cookie {
+            conn.peer_owner = peer.owner;
+        }
+    }
+
     /// What has happened since TCP_CLOSE on a descriptor that is still open.
     fn update(&mut self, now: &Conn) {
         // Errors past the third are counted in the kernel only.
@@ -492,5 +541,64 @@ mod tests {
         let mut out = Vec::new();
         joiner.expire(u64::MAX, |_| None, |joined| out.push(joined));
         assert_eq!(out.len(), 3);
+    }
+
+    #[test]
+    fn the_other_end_may_be_accepted_after_this_one_is_gone() {
+        let owner = Task {
+            tgid: 7,
+            ..Task::NONE
+        };
+        let accepted = Conn {
+            cookie: 2,
+            owner,
+            ..Conn::ZERO
+        };
+        let mut hurried = orphan_close(1, 1000);
+        (hurried.conn.peer_sk, hurried.conn.peer_cookie) = (2 << 8, 2);
+        let named = |joiner: &mut Joiner, at_ms: u64, entry: Conn| {
+            let mut pid = None;
+            joiner.expire(
+                at_ms * MS,
+                |sk| (sk == 2 << 8).then_some(entry),
+                |joined| {
+                    if let Joined::End(finished) = joined
+                        && finished.close.head.cookie == 1
+                    {
+                        pid = Some(finished.close.conn.peer_owner.tgid);
+                    }
+                },
+            );
+            pid
+        };
+        let in_queue = Conn {
+            owner: Task::NONE,
+            ..accepted
+        };
+        let other = Conn {
+            cookie: 3,
+            ..accepted
+        };
+        let mut joiner = Joiner::new(RstReasons::default());
+        joiner.take(hurried);
+        assert_eq!(named(&mut joiner, 1005, accepted), Some(7));
+        joiner.take(hurried);
+        assert_eq!(named(&mut joiner, 1005, other), Some(0));
+
+        joiner.take(hurried);
+        assert_eq!(named(&mut joiner, 1005, in_queue), None);
+        assert_eq!(named(&mut joiner, 1104, accepted), None);
+        assert_eq!(named(&mut joiner, 1105, accepted), Some(7));
+        joiner.take(hurried);
+        assert_eq!(named(&mut joiner, 1005, in_queue), None);
+        assert_eq!(named(&mut joiner, 1105, in_queue), Some(0));
+
+        // It was accepted, and has ended as well.
+        joiner.take(hurried);
+        assert_eq!(named(&mut joiner, 1005, in_queue), None);
+        let mut close = orphan_close(2, 1050);
+        (close.conn.owner, close.conn.peer_cookie) = (owner, 1);
+        joiner.take(close);
+        assert_eq!(named(&mut joiner, 1105, other), Some(7));
     }
 }

@@ -9,6 +9,7 @@ mod lab;
 mod load;
 mod names;
 mod owners;
+mod pairs;
 mod resets;
 mod rows;
 mod stories;
@@ -54,6 +55,7 @@ fn main() {
         resets::tests(),
         bytes::tests(),
         owners::tests(),
+        pairs::tests(),
         filters::tests(),
         stories::tests(),
         names::tests(),

@@ -4,23 +4,20 @@
 use std::{
     fs,
     path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
+    process::Stdio,
     thread::sleep,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
-use nix::{
-    sys::signal::{Signal, kill},
-    unistd::Pid,
-};
+use nix::sys::signal::Signal;
 
 use crate::{
     Test,
     endings::after_close::write_to_orphan_in_fin_wait1,
     lab::{
         agent::{Agent, Sock},
+        docker::{self, Docker},
         expect::{End, is, judge, null},
-        folder::Folder,
         link::{Link, Net},
         needs::{Need, find},
         tracer::{Line, Recording, Tracer},
@@ -30,7 +27,6 @@ use crate::{
 pub fn tests() -> Vec<Test> {
     let ip = Need::Program("ip");
     let v1 = Need::File(V1);
-    let docker = ["dockerd", "docker", "busybox", "tar"].map(Need::Program);
     vec![
         Test::new("names::container_v2", &[ip], || container(&[v2()])),
         Test::new("names::container_v1", &[ip, v1], || {
@@ -42,7 +38,7 @@ pub fn tests() -> Vec<Test> {
         Test::new("names::filters", &[ip], filters),
         Test::new("names::fork_killed", &[ip], fork_killed),
         Test::new("names::exec", &[ip, Need::Program("curl")], exec),
-        Test::new("names::docker", &docker, docker_container),
+        Test::new("names::docker", &docker::NEEDS, docker_container),
     ]
 }
 
@@ -258,77 +254,6 @@ fn exec() {
     }
 }
 
-/// dockerd with everything in a folder of its own; no networks, so no firewall rules.
-struct Docker {
-    daemon: Child,
-    host: String,
-    folder: Folder,
-}
-
-impl Docker {
-    fn start() -> Docker {
-        let folder = Folder::new();
-        let host = format!("unix://{}", folder.file("socket").display());
-        let daemon = Command::new(find("dockerd").expect("a need of this test"))
-            .args(["--iptables=false", "--bridge=none", "--storage-driver=vfs"])
-            .args(["--host", &host])
-            .arg("--data-root")
-            .arg(folder.file("data"))
-            .arg("--exec-root")
-            .arg(folder.file("exec"))
-            .arg("--pidfile")
-            .arg(folder.file("pid"))
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(fs::File::create(folder.file("log")).expect("the folder is ours"))
-            .spawn()
-            .expect("dockerd");
-        let docker = Docker {
-            daemon,
-            host,
-            folder,
-        };
-        let deadline = Instant::now() + Duration::from_secs(60);
-        while !docker.try_run(&["version"]).0 {
-            let log = fs::read_to_string(docker.folder.file("log")).unwrap_or_default();
-            assert!(Instant::now() < deadline, "dockerd does not answer:\n{log}");
-            sleep(Duration::from_millis(200));
-        }
-        docker
-    }
-
-    fn try_run(&self, args: &[&str]) -> (bool, String) {
-        let output = Command::new("docker")
-            .args(["--host", &self.host])
-            .args(args)
-            .stdin(Stdio::null())
-            .output()
-            .expect("docker");
-        let text = if output.status.success() {
-            output.stdout
-        } else {
-            output.stderr
-        };
-        (
-            output.status.success(),
-            String::from_utf8_lossy(&text).trim().to_owned(),
-        )
-    }
-
-    fn run(&self, args: &[&str]) -> String {
-        let (good, text) = self.try_run(args);
-        assert!(good, "docker {args:?}: {text}");
-        text
-    }
-}
-
-impl Drop for Docker {
-    fn drop(&mut self) {
-        let _ = kill(Pid::from_raw(self.daemon.id() as i32), Signal::SIGTERM);
-        let _ = self.daemon.wait();
-    }
-}
-
 /// The server writes twice after the client was killed, which had nothing unread.
 const BROKEN_PIPE: &str = "nc -l -p 9000 -e /bin/sh -c 'sleep 0.8; echo a; sleep 0.3; echo b' & \
                            sleep 0.3; nc 127.0.0.1 9000 </dev/null & sleep 0.5; kill -9 $!; sleep 1.5";
@@ -336,27 +261,14 @@ const BROKEN_PIPE: &str = "nc -l -p 9000 -e /bin/sh -c 'sleep 0.8; echo a; sleep
 /// A broken pipe in a container, seen from outside of it.
 fn docker_container() {
     let docker = Docker::start();
-    let root = docker.folder.file("root");
-    fs::create_dir_all(root.join("bin")).expect("the folder is ours");
-    fs::copy(find("busybox").expect("a need"), root.join("bin/busybox")).expect("a copy");
-    for name in ["sh", "nc", "sleep"] {
-        std::os::unix::fs::symlink("busybox", root.join("bin").join(name)).expect("a link");
-    }
-    let image = docker.folder.file("image.tar").display().to_string();
-    let packed = Command::new("tar")
-        .args(["-cf", &image, "-C"])
-        .arg(&root)
-        .arg(".")
-        .status();
-    assert!(packed.is_ok_and(|status| status.success()), "tar");
-    docker.run(&["import", &image, "lab:1"]);
+    docker.import_busybox();
 
     let tracer = Tracer::start();
     let id = docker.run(&[
         "run",
         "--detach",
         "--network=none",
-        "lab:1",
+        docker::BUSYBOX,
         "/bin/sh",
         "-c",
         BROKEN_PIPE,

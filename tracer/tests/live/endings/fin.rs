@@ -1,7 +1,7 @@
 //! Rows 1 to 4: both sides close with a FIN.
 
 use super::*;
-use crate::lab::{agent::protocol::Half, needs::Need, netns::Netns};
+use crate::lab::{agent::protocol::Half, needs::Need};
 use expect::{FIN_BOTH, FIN_LOCAL, FIN_PEER, is, one_of};
 
 pub const ROWS: [Row; 6] = [
@@ -67,30 +67,12 @@ pub fn fin_both(net: &Net, count: usize) -> Vec<End> {
     pairs.iter().for_each(talk);
     // Late acknowledgements would be in the queue too and spoil nothing, but it is clearer without.
     sleep(DELAYED_ACK);
-    let hosts: &[&Netns] = if net.link.is_veth() {
-        &[&net.client_ns, &net.server_ns]
-    } else {
-        &[&net.client_ns]
-    };
-    let device = if net.link.is_veth() { "veth0" } else { "lo" };
-    for host in hosts {
-        // 1540 bytes pass at once; the datagram takes all but some 40 of them, less than any FIN needs.
-        host.run(&format!(
-            "tc qdisc add dev {device} root tbf rate 500bit burst 1540 limit 1mb"
-        ));
-        datagram(net, host, 1450);
-    }
+    net.hold_back();
     for pair in &pairs {
         pair.x.close();
         pair.y.close();
     }
-    for host in hosts {
-        host.run(&format!(
-            "tc qdisc change dev {device} root tbf rate 1gbit burst 64kb limit 1mb"
-        ));
-        // Whatever is sent next wakes the queue.
-        datagram(net, host, 10);
-    }
+    net.let_go();
     let mut ends = Vec::new();
     for pair in &pairs {
         let (x, y) = both(net, pair, FIN_BOTH, FIN_BOTH);
@@ -104,20 +86,6 @@ pub fn fin_both(net: &Net, count: usize) -> Vec<End> {
         }
     }
     ends
-}
-
-/// Sends a UDP datagram from that host to the other.
-fn datagram(net: &Net, from: &Netns, len: usize) {
-    let (local, peer) = if from.inode() == net.client_ns.inode() {
-        (net.client_ip, net.server_ip)
-    } else {
-        (net.server_ip, net.client_ip)
-    };
-    from.within(|| {
-        std::net::UdpSocket::bind((local, 0))
-            .and_then(|socket| socket.send_to(&vec![0; len], (peer, 9)))
-            .expect("a datagram")
-    });
 }
 
 /// Row 4, and a legitimate half-close: y answers after x's FIN, and x reads it all.

@@ -205,29 +205,28 @@ impl Net {
 
     /// The lines of /proc/net/tcp that are neither listeners nor TIME_WAIT.
     pub fn full_sockets(&self) -> Vec<String> {
-        let mut lines = Vec::new();
-        for agent in [&self.client, &self.server] {
-            for table in ["tcp", "tcp6"] {
-                let text = std::fs::read_to_string(format!("/proc/{}/net/{table}", agent.pid))
-                    .unwrap_or_default();
-                lines.extend(
-                    text.lines()
-                        .skip(1)
-                        .filter(|line| {
-                            let mut fields = line.split_whitespace().skip(3);
-                            let state = fields.next().unwrap_or("");
-                            let timer = fields.nth(1).unwrap_or("");
-                            state != LISTEN && !timer.starts_with(TIME_WAIT_TIMER)
-                        })
-                        .map(str::to_owned),
-                );
-            }
-            if !self.link.is_veth() {
-                break;
-            }
+        let mut lines = full_sockets(self.client.pid);
+        if self.link.is_veth() {
+            lines.extend(full_sockets(self.server.pid));
         }
         lines
     }
+}
+
+/// The lines of /proc/net/tcp in a process's namespace that are neither listeners nor TIME_WAIT.
+pub fn full_sockets(pid: i32) -> Vec<String> {
+    let mut lines = Vec::new();
+    for table in ["tcp", "tcp6"] {
+        let text = std::fs::read_to_string(format!("/proc/{pid}/net/{table}")).unwrap_or_default();
+        let is_full = |line: &&str| {
+            let mut fields = line.split_whitespace().skip(3);
+            let state = fields.next().unwrap_or("");
+            let timer = fields.nth(1).unwrap_or("");
+            state != LISTEN && !timer.starts_with(TIME_WAIT_TIMER)
+        };
+        lines.extend(text.lines().skip(1).filter(is_full).map(str::to_owned));
+    }
+    lines
 }
 
 impl Pair {
@@ -265,6 +264,59 @@ pub struct Pair {
     pub x: Sock,
     pub y: Sock,
     pub number: usize,
+}
+
+/// A queue that everything sent waits in.
+impl Net {
+    /// Nothing passes from now on.
+    pub fn hold_back(&self) {
+        for host in self.hosts() {
+            // 1540 bytes pass at once; the datagram takes all but some 40 of them, less than a FIN or SYN needs.
+            host.run(&format!(
+                "tc qdisc add dev {} root tbf rate 500bit burst 1540 limit 1mb",
+                self.device()
+            ));
+            self.datagram(host, 1450);
+        }
+    }
+
+    /// Everything passes that was kept back.
+    pub fn let_go(&self) {
+        for host in self.hosts() {
+            host.run(&format!(
+                "tc qdisc change dev {} root tbf rate 1gbit burst 64kb limit 1mb",
+                self.device()
+            ));
+            // Whatever is sent next wakes the queue.
+            self.datagram(host, 10);
+        }
+    }
+
+    fn hosts(&self) -> Vec<&Netns> {
+        let mut hosts = vec![&*self.client_ns];
+        if self.link.is_veth() {
+            hosts.push(&self.server_ns);
+        }
+        hosts
+    }
+
+    fn device(&self) -> &'static str {
+        if self.link.is_veth() { "veth0" } else { "lo" }
+    }
+
+    /// Sends a UDP datagram from that host to the other.
+    fn datagram(&self, from: &Netns, len: usize) {
+        let (local, peer) = if from.inode() == self.client_ns.inode() {
+            (self.client_ip, self.server_ip)
+        } else {
+            (self.server_ip, self.client_ip)
+        };
+        from.within(|| {
+            UdpSocket::bind((local, 0))
+                .and_then(|socket| socket.send_to(&vec![0; len], (peer, 9)))
+                .expect("a datagram")
+        });
+    }
 }
 
 /// Broken networks: rules in a table of their own on both hosts, for one port (either end's).

@@ -306,6 +306,13 @@ impl Recording {
         stop["recovered"].as_u64().unwrap_or(0) as usize
     }
 
+    /// Whether this end's connection had a moment that no BPF program of this machine could see.
+    pub fn is_blind(&self, line: &Line) -> bool {
+        let port = |key| line.int(key).unwrap_or(0) as u16;
+        let (local, peer) = (port("local_port"), port("peer_port"));
+        self.blind.contains(&(local.min(peer), local.max(peer)))
+    }
+
     pub fn of_event(&self, event: &str) -> impl Iterator<Item = &Line> {
         self.lines.iter().filter(move |line| line.event() == event)
     }

@@ -23,6 +23,7 @@ use nix::{
 use socket2::{Domain, Protocol, SockAddr, SockRef, Socket, Type};
 
 use super::{
+    meet,
     protocol::{Fd, Half, Op, Reply, UringOp, receive, send},
     serve, sys, uring,
 };
@@ -39,6 +40,12 @@ pub const KEPT: &str = "TRACER_LAB_KEPT";
 /// How long an operation waits for the network before it says ETIME (which TCP never does).
 const PATIENCE: Duration = Duration::from_secs(20);
 
+/// Instead of an agent: an address to greet whoever comes at, until told to stop; see `meet`.
+pub const GREET: &str = "TRACER_LAB_GREET";
+
+/// What it says once it listens.
+pub const GREETS: &str = "greets";
+
 /// Runs as an agent if this process was started as one; does not return then.
 pub fn run_if_agent() {
     if std::env::var_os(ROLE).is_none() {
@@ -51,6 +58,9 @@ pub fn run_if_agent() {
         let ns = std::fs::File::open(&path).expect("the namespace of an agent");
         setns(ns, CloneFlags::CLONE_NEWNET).expect("setns needs root");
     }
+    if let Ok(addr) = std::env::var(GREET) {
+        greet(&addr);
+    }
     let mut agent = Agent::default();
     if let Ok(kept) = std::env::var(KEPT) {
         for fd in kept.split(',').filter_map(|fd| fd.parse::<RawFd>().ok()) {
@@ -61,6 +71,15 @@ pub fn run_if_agent() {
     // SAFETY: the channel is descriptor 0 by the way agents are started, and nothing else uses stdin.
     let channel = unsafe { OwnedFd::from_raw_fd(0) };
     agent.serve(channel);
+    std::process::exit(0);
+}
+
+/// In a container, where nobody can command an agent: the log goes to standard output.
+fn greet(addr: &str) -> ! {
+    let listener = std::net::TcpListener::bind(addr).expect("an address of the container");
+    println!("{GREETS}");
+    let met = meet::greet(&SockRef::from(&listener), 0).expect("connections as planned");
+    println!("{}", serde_json::json!(met));
     std::process::exit(0);
 }
 
@@ -243,6 +262,7 @@ impl Agent {
                 Ok(Reply::Pair(all - unsent, unsent))
             }
             Op::State { fd } => Ok(Reply::Count(sys::tcp_state(self.fd(fd)?)?.into())),
+            Op::Cookie { fd } => Ok(Reply::Cookie(self.socket(fd)?.cookie()?)),
             Op::Dup { fd } => {
                 let copy = self.fd(fd)?.try_clone_to_owned()?;
                 Ok(Reply::Fd(self.adopt(copy)))
@@ -277,6 +297,8 @@ impl Agent {
             }
             Op::Churn(churn) => Ok(Reply::Log(serve::churn(&churn)?)),
             Op::Serve { fd, count } => Ok(Reply::Log(serve::serve(&self.socket(fd)?, count)?)),
+            Op::Meet(plan) => Ok(Reply::Met(meet::meet(&plan)?)),
+            Op::Greet { fd, hold_ms } => Ok(Reply::Met(meet::greet(&self.socket(fd)?, hold_ms)?)),
             Op::Fork | Op::Exec { .. } | Op::Take => Err(Errno::EINVAL.into()),
         }
     }

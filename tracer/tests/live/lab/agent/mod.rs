@@ -3,6 +3,7 @@
 //! `Agent` and `Sock` are the test's side; what they say is `protocol`, what the process does with it is `child`.
 
 pub mod child;
+pub mod meet;
 pub mod protocol;
 pub mod serve;
 pub mod sys;
@@ -549,6 +550,13 @@ impl Sock {
         match self.agent.must(Op::State { fd: self.fd }) {
             Reply::Count(state) => state,
             other => panic!("state: {other:?}"),
+        }
+    }
+
+    pub fn cookie(&self) -> u64 {
+        match self.agent.must(Op::Cookie { fd: self.fd }) {
+            Reply::Cookie(cookie) => cookie,
+            other => panic!("a cookie was due: {other:?}"),
         }
     }
 

@@ -17,6 +17,8 @@ use nix::{
 };
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
+use super::meet;
+
 /// A descriptor as numbered in the agent's own process.
 pub type Fd = RawFd;
 
@@ -105,6 +107,10 @@ pub enum Op {
     State {
         fd: Fd,
     },
+    /// The kernel's number of the socket, as records have it.
+    Cookie {
+        fd: Fd,
+    },
     Dup {
         fd: Fd,
     },
@@ -156,6 +162,13 @@ pub enum Op {
         fd: Fd,
         count: usize,
     },
+    /// Many connections at once, each with a number; see `meet`.
+    Meet(meet::Plan),
+    /// Accepts what `Meet` opens; the sockets that live on do so for `hold_ms` after the last.
+    Greet {
+        fd: Fd,
+        hold_ms: u64,
+    },
 }
 
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
@@ -186,6 +199,7 @@ pub enum Reply {
     Count(usize),
     Pair(usize, usize),
     Pid(i32),
+    Cookie(u64),
     Names {
         local: SocketAddr,
         peer: Option<SocketAddr>,
@@ -205,6 +219,7 @@ pub enum Reply {
         reply: Box<Reply>,
     },
     Log(Vec<u64>),
+    Met(Vec<meet::Met>),
 }
 
 const LARGEST: usize = 128 * 1024;
