@@ -53,6 +53,8 @@ pages! {
     SilentDrop = "silent_drop",
     PeerGaveUpWaiting = "peer_gave_up_waiting",
     LocalGaveUpWaiting = "local_gave_up_waiting",
+    PeerNoAnswer = "peer_no_answer",
+    LocalNoAnswer = "local_no_answer",
     NoRequest = "no_request",
     WriteAfterPeerClose = "write_after_peer_close",
     PeerIdleClose = "peer_idle_close",

@@ -9,12 +9,12 @@ use tracer_common::{conn::Conn, task::PF_EXITING};
 use super::clean;
 use crate::event::{
     End, Ids,
-    values::{ClosedBy, How, LastData, Pattern, Reason, Role},
+    values::{ClosedBy, How, Pattern, Reason, Role},
 };
 
 /// A conversation that paused for less than this was not waiting for anything: shorter than any
 /// timeout that is in use, longer than a scheduling delay.
-const WAIT_MS: u64 = 1_000;
+pub(super) const WAIT_MS: u64 = 1_000;
 
 /// Idle for so long that a box between the ends may have forgotten the connection: the shortest
 /// idle timeout of a NAT or load balancer in use.
@@ -22,6 +22,14 @@ const FORGOTTEN_MS: u64 = 60_000;
 
 /// A RST that answers what was sent this recently answers it.
 const AT_ONCE_MS: u64 = 2_000;
+
+/// Who sends and hangs up within this is not waiting for an answer: it said goodbye, with TLS's
+/// close_notify or a QUIT. Longer than a scheduling delay between the two.
+const GOODBYE_MS: u64 = 20;
+
+/// As much as a server may have said to a client that never asked: a greeting, or that it is tired
+/// of waiting (a 408). One that only ever sends is at work.
+const NOTICE_BYTES: u64 = 1_024;
 
 /// A pattern, and the clock that a timeout of this pattern would have run on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,40 +41,32 @@ pub struct Found {
 
 /// The first pattern that fits.
 pub fn pattern(conn: &Conn, ids: &Ids, end: &End) -> Option<Found> {
-    let view = View { ids, end };
-    let found = |pattern, clock_ms| Some(Found { pattern, clock_ms });
-    if owner_exits(conn) {
-        return found(Pattern::ProcessExit, None);
-    }
-    if end.how == How::Timeout && end.reason != Reason::ConnectTimeout {
-        return found(Pattern::DeadPeer, end.idle_rx_ms);
-    }
-    if view.is_silent_drop() {
-        return found(Pattern::SilentDrop, end.idle_rx_ms);
-    }
-    if view.unanswered() && end.closed_by == ClosedBy::Peer && ids.role == Role::Server {
-        return found(Pattern::PeerGaveUpWaiting, end.idle_rx_ms);
-    }
-    if view.unanswered() && end.closed_by == ClosedBy::Local && ids.role == Role::Client {
-        return found(Pattern::LocalGaveUpWaiting, end.idle_tx_ms);
-    }
-    if view.no_request() {
-        return found(Pattern::NoRequest, end.end_age_ms);
-    }
-    if end.reason == Reason::FinPeerRst {
-        return found(Pattern::WriteAfterPeerClose, None);
-    }
-    if let Some(idle_ms) = view.idle_ms().filter(|idle_ms| *idle_ms >= WAIT_MS) {
-        match (end.closed_by, end.how) {
-            (ClosedBy::Peer, How::Fin) => return found(Pattern::PeerIdleClose, Some(idle_ms)),
-            (ClosedBy::Local, How::Fin) => return found(Pattern::LocalIdleClose, Some(idle_ms)),
-            _ => (),
+    let pattern = View { ids, end }.pattern(owner_exits(conn))?;
+    Some(Found {
+        pattern,
+        clock_ms: clock_ms(pattern, ids, end),
+    })
+}
+
+/// What it would be if the owner had closed it while it went on living.
+pub fn but_for_exit(ids: &Ids, end: &End) -> Option<Pattern> {
+    View { ids, end }.pattern(false)
+}
+
+/// The clock of an end with this pattern.
+pub fn clock_ms(pattern: Pattern, ids: &Ids, end: &End) -> Option<u64> {
+    match pattern {
+        Pattern::DeadPeer
+        | Pattern::SilentDrop
+        | Pattern::PeerGaveUpWaiting
+        | Pattern::LocalNoAnswer => end.idle_rx_ms,
+        Pattern::LocalGaveUpWaiting | Pattern::PeerNoAnswer => end.idle_tx_ms,
+        Pattern::NoRequest | Pattern::MaxAge => end.end_age_ms,
+        Pattern::WriteAfterPeerClose | Pattern::PeerIdleClose | Pattern::LocalIdleClose => {
+            View { ids, end }.idle_ms()
         }
+        Pattern::ProcessExit | Pattern::Normal => None,
     }
-    if clean::is_clean(ids, end) {
-        return found(Pattern::Normal, None);
-    }
-    None
 }
 
 /// The owner closed it by exiting, or by being killed.
@@ -82,17 +82,73 @@ struct View<'a> {
 }
 
 impl View<'_> {
-    /// A request was on its way or being worked on.
-    fn unanswered(&self) -> bool {
-        clean::unanswered(self.ids, self.end)
+    fn pattern(&self, owner_exits: bool) -> Option<Pattern> {
+        let View { ids, end } = *self;
+        if owner_exits {
+            return Some(Pattern::ProcessExit);
+        }
+        if end.how == How::Timeout && end.reason != Reason::ConnectTimeout {
+            return Some(Pattern::DeadPeer);
+        }
+        if self.is_silent_drop() {
+            return Some(Pattern::SilentDrop);
+        }
+        if clean::unanswered(ids, end) && !self.says_goodbye() {
+            match (ids.role, end.closed_by) {
+                (Role::Server, ClosedBy::Peer) => return Some(Pattern::PeerGaveUpWaiting),
+                (Role::Client, ClosedBy::Local) => return Some(Pattern::LocalGaveUpWaiting),
+                (Role::Client, ClosedBy::Peer) => return Some(Pattern::PeerNoAnswer),
+                (Role::Server, ClosedBy::Local) => return Some(Pattern::LocalNoAnswer),
+                _ => (),
+            }
+        }
+        if self.no_request() {
+            return Some(Pattern::NoRequest);
+        }
+        if end.reason == Reason::FinPeerRst {
+            return Some(Pattern::WriteAfterPeerClose);
+        }
+        if self.idle_ms().is_some() {
+            match (end.closed_by, end.how) {
+                (ClosedBy::Peer, How::Fin) => return Some(Pattern::PeerIdleClose),
+                (ClosedBy::Peer, How::Rst) if end.reason == Reason::RstPeer => {
+                    return Some(Pattern::PeerIdleClose);
+                }
+                (ClosedBy::Local, How::Fin) => return Some(Pattern::LocalIdleClose),
+                (ClosedBy::Local, How::Rst) if end.reason == Reason::AbortLinger0 => {
+                    return Some(Pattern::LocalIdleClose);
+                }
+                _ => (),
+            }
+        }
+        clean::is_clean(ids, end).then_some(Pattern::Normal)
     }
 
-    /// Since the last payload in either direction.
+    /// The client's last words went out together with its FIN: no answer was expected.
+    fn says_goodbye(&self) -> bool {
+        let last_words_ms = match self.ids.role {
+            Role::Server => self.end.idle_rx_ms,
+            Role::Client => self.end.idle_tx_ms,
+            Role::Unknown => None,
+        };
+        self.end.how == How::Fin && last_words_ms.is_some_and(|ms| ms < GOODBYE_MS)
+    }
+
+    /// Since the last payload in either direction, a client's goodbye left out; `None`: the
+    /// conversation had not paused.
     fn idle_ms(&self) -> Option<u64> {
-        match (self.end.idle_rx_ms, self.end.idle_tx_ms) {
-            (Some(rx), Some(tx)) => Some(rx.min(tx)),
-            (one, other) => one.or(other),
-        }
+        let View { ids, end } = *self;
+        let (rx, tx) = (end.idle_rx_ms, end.idle_tx_ms);
+        let goodbye = self.says_goodbye();
+        let idle_ms = match (ids.role, end.closed_by) {
+            (Role::Server, ClosedBy::Peer) if goodbye => tx,
+            (Role::Client, ClosedBy::Local) if goodbye => rx,
+            _ => match (rx, tx) {
+                (Some(rx), Some(tx)) => Some(rx.min(tx)),
+                (one, other) => one.or(other),
+            },
+        };
+        idle_ms.filter(|idle_ms| *idle_ms >= WAIT_MS)
     }
 
     /// Nothing for long, then we sent, and a RST came at once.
@@ -107,10 +163,15 @@ impl View<'_> {
     /// Short ones are health checks and connections that were not needed after all.
     fn no_request(&self) -> bool {
         let end = self.end;
-        self.ids.role == Role::Server
-            && end.last_data == LastData::None
-            && end.rx_bytes == Some(0)
-            && end.how != How::Timeout
+        let (asked, told) = match self.ids.role {
+            Role::Server => (end.rx_bytes, end.tx_bytes),
+            Role::Client => (end.tx_bytes, end.rx_bytes),
+            Role::Unknown => (None, None),
+        };
+        asked == Some(0)
+            && end.tx_unsent_bytes == Some(0)
+            && told.is_some_and(|bytes| bytes <= NOTICE_BYTES)
+            && matches!(end.how, How::Fin | How::Rst)
             && end.end_age_ms.is_some_and(|age| age >= WAIT_MS)
     }
 }
@@ -118,7 +179,7 @@ impl View<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::core::sample;
+    use crate::{core::sample, event::values::LastData};
 
     fn of(change: impl FnOnce(&mut Ids, &mut End)) -> Option<Pattern> {
         let (mut ids, mut end) = (sample::ids(), sample::end());
@@ -163,6 +224,85 @@ mod tests {
     }
 
     #[test]
+    fn a_server_that_hangs_up_before_its_answer_gives_none() {
+        let end_of = |role, closed_by, how, ms| {
+            of(|ids, end| {
+                ids.role = role;
+                (end.reason, end.closed_by) = (Reason::Unknown, closed_by);
+                end.how = how;
+                match role {
+                    Role::Server => clocks(end, Some(ms), None),
+                    _ => clocks(end, None, Some(ms)),
+                }
+            })
+        };
+        for how in [How::Fin, How::Rst] {
+            let server = end_of(Role::Server, ClosedBy::Local, how, 30_000);
+            assert_eq!(server, Some(Pattern::LocalNoAnswer));
+            let client = end_of(Role::Client, ClosedBy::Peer, how, 30_000);
+            assert_eq!(client, Some(Pattern::PeerNoAnswer));
+        }
+    }
+
+    #[test]
+    fn a_goodbye_awaits_no_answer() {
+        // TLS's close_notify and then the FIN, after 90 s in a pool.
+        let pooled = |role, closed_by, reason| {
+            of(|ids, end| {
+                ids.role = role;
+                (end.reason, end.closed_by) = (reason, closed_by);
+                match role {
+                    Role::Server => clocks(end, Some(0), Some(90_004)),
+                    _ => clocks(end, Some(90_004), Some(0)),
+                }
+            })
+        };
+        assert_eq!(
+            pooled(Role::Server, ClosedBy::Peer, Reason::FinPeer),
+            Some(Pattern::PeerIdleClose)
+        );
+        assert_eq!(
+            pooled(Role::Client, ClosedBy::Local, Reason::FinLocal),
+            Some(Pattern::LocalIdleClose)
+        );
+        let at_once = of(|ids, end| {
+            ids.role = Role::Server;
+            (end.reason, end.closed_by) = (Reason::FinPeer, ClosedBy::Peer);
+            clocks(end, Some(0), Some(8));
+        });
+        assert_eq!(at_once, None);
+    }
+
+    #[test]
+    fn a_client_that_never_asked_is_no_request_at_both_ends() {
+        let silent = |role, told, age_ms| {
+            of(|ids, end| {
+                ids.role = role;
+                (end.reason, end.closed_by) = (Reason::FinLocal, ClosedBy::Local);
+                end.end_age_ms = Some(age_ms);
+                (end.rx_bytes, end.tx_bytes) = match role {
+                    Role::Server => (Some(0), Some(told)),
+                    _ => (Some(told), Some(0)),
+                };
+                match (role, told) {
+                    (_, 0) => clocks(end, None, None),
+                    (Role::Server, _) => clocks(end, None, Some(4)),
+                    _ => clocks(end, Some(4), None),
+                }
+            })
+        };
+        for role in [Role::Server, Role::Client] {
+            assert_eq!(silent(role, 0, 60_000), Some(Pattern::NoRequest));
+            // A 408.
+            assert_eq!(silent(role, 212, 60_000), Some(Pattern::NoRequest));
+            // A server that talks and a client that listens.
+            assert_eq!(silent(role, 50_000, 60_000), Some(Pattern::Normal));
+            // A health check.
+            assert_eq!(silent(role, 0, 5), Some(Pattern::Normal));
+        }
+    }
+
+    #[test]
     fn a_minute_of_work_is_no_timeout() {
         // The answer went out after 60 s, and the close came with it.
         for (reason, closed_by) in [
@@ -195,6 +335,32 @@ mod tests {
     }
 
     #[test]
+    fn an_idle_connection_may_be_reset() {
+        for (closed_by, reason, expected) in [
+            (
+                ClosedBy::Peer,
+                Reason::RstPeer,
+                Some(Pattern::PeerIdleClose),
+            ),
+            (
+                ClosedBy::Local,
+                Reason::AbortLinger0,
+                Some(Pattern::LocalIdleClose),
+            ),
+            (ClosedBy::Local, Reason::AbortUnread, None),
+            (ClosedBy::Local, Reason::AbortAdmin, None),
+        ] {
+            let pattern = of(|ids, end| {
+                ids.role = Role::Server;
+                (end.reason, end.closed_by) = (reason, closed_by);
+                end.how = How::Rst;
+                clocks(end, Some(240_020), Some(240_000));
+            });
+            assert_eq!(pattern, expected, "{reason}");
+        }
+    }
+
+    #[test]
     fn a_rst_after_long_silence_is_a_silent_drop() {
         let rst = |rx, tx| {
             of(|ids, end| {
@@ -205,7 +371,7 @@ mod tests {
             })
         };
         assert_eq!(rst(400_000, 40), Some(Pattern::SilentDrop));
-        assert_eq!(rst(4_000, 40), None);
-        assert_eq!(rst(400_000, 400_000), None);
+        assert_eq!(rst(4_000, 40), Some(Pattern::PeerNoAnswer));
+        assert_eq!(rst(400_000, 400_000), Some(Pattern::PeerIdleClose));
     }
 }

@@ -234,7 +234,11 @@ names! {
         PeerGaveUpWaiting = "peer_gave_up_waiting",
         /// We hung up while we waited for the peer's answer.
         LocalGaveUpWaiting = "local_gave_up_waiting",
-        /// The client connected and never sent a request.
+        /// The peer hung up without answering what we had sent.
+        PeerNoAnswer = "peer_no_answer",
+        /// We hung up without answering what the peer had sent.
+        LocalNoAnswer = "local_no_answer",
+        /// No request was ever sent.
         NoRequest = "no_request",
         /// We wrote after the peer had closed.
         WriteAfterPeerClose = "write_after_peer_close",

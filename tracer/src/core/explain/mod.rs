@@ -6,10 +6,14 @@ mod exit;
 
 use std::fmt::{self, Display};
 
+use super::pattern;
 use crate::event::{
     End, Ids,
-    values::{ClosedBy, Errno, LastData, Reason, Role},
+    values::{ClosedBy, Errno, How, Pattern, Reason},
 };
+
+/// What comes less than this after something else follows from it.
+const LATER_MS: u64 = 100;
 
 /// The story of an end. `sends_seen`: a failed send would have been seen.
 pub fn story(ids: &Ids, end: &End, sends_seen: bool) -> String {
@@ -91,51 +95,82 @@ impl Teller<'_> {
         }
     }
 
-    /// What the peer had been waiting for, as far as the clocks tell.
-    fn peer_waited(&self) -> String {
-        let waiting = self.ids.role == Role::Server && self.end.last_data == LastData::Rx;
-        match self.end.idle_rx_ms {
-            Some(ms) if waiting => format!(" after waiting {} for a response", Span(ms)),
-            _ => self.at_age(),
+    /// When the first end came, by the clock that says most, and how our process ended if that is why.
+    fn after(&self) -> String {
+        let pattern = match self.end.pattern {
+            Some(Pattern::ProcessExit) => pattern::but_for_exit(self.ids, self.end),
+            pattern => pattern,
+        };
+        let clock = pattern
+            .and_then(|pattern| Some((pattern, pattern::clock_ms(pattern, self.ids, self.end)?)));
+        let when = match clock {
+            Some((pattern, ms)) => self.by_clock(pattern, Span(ms)),
+            None => self.age(),
+        };
+        let exit = match self.end.closed_by {
+            ClosedBy::Local => exit::clause(self.end),
+            _ => String::new(),
+        };
+        let comma = if when.starts_with(',') && !exit.is_empty() {
+            ","
+        } else {
+            ""
+        };
+        when + comma + &exit
+    }
+
+    fn by_clock(&self, pattern: Pattern, span: Span) -> String {
+        match pattern {
+            Pattern::LocalGaveUpWaiting | Pattern::LocalIdleClose if self.stuck() => {
+                format!(" {span} after its last bytes had gone out")
+            }
+            Pattern::PeerGaveUpWaiting | Pattern::LocalGaveUpWaiting => {
+                format!(" after waiting {span} for a response")
+            }
+            Pattern::PeerNoAnswer | Pattern::LocalNoAnswer => {
+                format!(", whose data had been unanswered for {span}")
+            }
+            Pattern::NoRequest => format!("{}; no request had been sent on it", self.age()),
+            Pattern::WriteAfterPeerClose | Pattern::PeerIdleClose | Pattern::LocalIdleClose => {
+                format!(" after it had been idle for {span}")
+            }
+            _ => self.age(),
         }
     }
 
-    fn we_waited(&self) -> String {
-        let waiting = self.ids.role == Role::Client && self.end.last_data == LastData::Tx;
-        match self.end.idle_tx_ms {
-            Some(ms) if waiting => format!(
-                " after waiting {} for a response{}",
-                Span(ms),
-                exit::clause(self.end)
-            ),
-            _ => self.at_age(),
-        }
+    /// All that went out was acknowledged, and yet the rest did not go out for long.
+    fn stuck(&self) -> bool {
+        self.end.how != How::Timeout
+            && self.end.tx_unsent_bytes.is_some_and(|bytes| bytes > 0)
+            && self.end.tx_unacked_bytes == Some(0)
+            && self.end.idle_tx_ms.is_some_and(|ms| ms >= pattern::WAIT_MS)
     }
 
     fn first(&self) -> String {
         let (us, peer) = (self.us(), self.peer());
         match self.end.reason {
             Reason::FinPeerRst => self.broken_pipe(),
-            Reason::FinPeer => format!(
-                "{peer} closed the connection to {us}{}.",
-                self.peer_waited()
-            ),
+            Reason::FinPeer => format!("{peer} closed the connection to {us}{}.", self.after()),
             Reason::FinLocal => format!(
                 "{} closed the connection to {peer}{}.",
                 self.closer(),
-                self.we_waited()
+                self.after()
             ),
             Reason::FinBoth => format!(
                 "{us} and {peer} closed the connection at the same time{}.",
                 self.at_age()
             ),
-            Reason::RstPeer if self.end.how == crate::event::values::How::Fin => format!(
-                "{us} closed the connection to {peer}{}, and the peer answered with a RST.",
-                self.we_waited()
-            ),
-            Reason::RstPeer => {
-                format!("{peer} reset the connection to {us}{}.", self.peer_waited())
+            Reason::RstPeer if self.end.how == How::Fin => {
+                let later = match self.end.half_close_ms {
+                    Some(ms) if ms >= LATER_MS => format!("{} later", Span(ms)),
+                    _ => "then".to_owned(),
+                };
+                format!(
+                    "{us} closed the connection to {peer}{}, and {later} {peer} sent a RST.",
+                    self.after()
+                )
             }
+            Reason::RstPeer => format!("{peer} reset the connection to {us}{}.", self.after()),
             Reason::AbortUnread => format!(
                 "{} closed the connection to {peer}{} with {} received but never read, so the kernel sent a RST instead of a FIN.",
                 self.closer(),
@@ -145,7 +180,7 @@ impl Teller<'_> {
             Reason::AbortLinger0 => format!(
                 "{} reset the connection to {peer}{}: it closed with SO_LINGER set to 0.",
                 self.closer(),
-                self.at_age()
+                self.after()
             ),
             Reason::AbortAdmin => format!(
                 "{} destroyed the connection of {us} to {peer}{} (ss -K or SOCK_DESTROY).",
@@ -238,7 +273,7 @@ impl Teller<'_> {
         };
         format!(
             "{peer} hung up on {us}{}; {wrote} and was answered with a RST{consequence}.",
-            self.peer_waited()
+            self.after()
         )
     }
 
@@ -270,6 +305,11 @@ impl Teller<'_> {
                     Bytes(unacked + unsent)
                 )
             }
+            _ if self.stuck() => format!(
+                "{} that {us} had written were never sent, as if {} had stopped reading.",
+                Bytes(unsent),
+                self.peer()
+            ),
             _ if unsent > 0 && unacked == 0 => {
                 format!("{} that {us} had written were never sent.", Bytes(unsent))
             }

@@ -152,6 +152,8 @@ const PATTERNS: &[&str] = &[
     "silent_drop",
     "peer_gave_up_waiting",
     "local_gave_up_waiting",
+    "peer_no_answer",
+    "local_no_answer",
     "no_request",
     "write_after_peer_close",
     "peer_idle_close",
