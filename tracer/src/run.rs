@@ -155,6 +155,7 @@ impl Tracing {
             reasons: layout.rst_reasons.clone(),
             stories_for_all: settings.stories == Stories::All,
             sends_seen: attached.serves("write_error"),
+            timeouts: settings.timeouts.clone().with_node(&facts.sysctls),
         };
         let start = Start {
             version: env!("CARGO_PKG_VERSION").into(),
@@ -380,6 +381,7 @@ impl Tracing {
             recovered: read.recovered,
             missed_runs: read.missed_runs,
             syn_recv_ended: read.syn_recv_ended,
+            clusters: List(self.pipeline.assembler.clusters()),
         };
         let event = self
             .pipeline

@@ -1,10 +1,11 @@
 //! docs/output.md says what every event and key means. Its reference is made from the lists of keys
 //! that the encoder and the schema are made from; this test holds it to them, and with
-//! UPDATE_DOCS=1 in the environment writes it.
+//! UPDATE_DOCS=1 in the environment writes it. So it is with docs/timeouts.md and the table.
 
 use std::fmt::Write;
 
 use serde_json::Value;
+use tracer::core::timeouts::BUILT_IN;
 use tracer::event::{
     End, Head, Ids, Key, Keys,
     json::Json,
@@ -15,25 +16,66 @@ use tracer::event::{
     },
 };
 
-const FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/output.md");
+const DOCS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs");
 
 /// Everything from here on is made.
 const MARK: &str = "<!-- From here on made from tracer/src/event: \
                     UPDATE_DOCS=1 cargo test --package tracer --test docs -->\n";
+const TIMEOUTS_MARK: &str = "<!-- From here on made from tracer/src/core/timeouts/table.toml: \
+                             UPDATE_DOCS=1 cargo test --package tracer --test docs -->\n";
 
 #[test]
 fn the_reference_is_up_to_date() {
-    let text = std::fs::read_to_string(FILE).expect("docs/output.md");
-    let (intro, _) = text.split_once(MARK).expect("docs/output.md has the mark");
-    let wanted = format!("{intro}{MARK}{}", reference());
+    hold("output.md", MARK, &reference());
+}
+
+#[test]
+fn the_timeouts_are_up_to_date() {
+    hold("timeouts.md", TIMEOUTS_MARK, &timeouts());
+}
+
+/// Everything after the mark is as it is made.
+fn hold(name: &str, mark: &str, made: &str) {
+    let file = format!("{DOCS}/{name}");
+    let text = std::fs::read_to_string(&file).expect(name);
+    let (intro, _) = text.split_once(mark).expect("it has the mark");
+    let wanted = format!("{intro}{mark}{made}");
     if std::env::var_os("UPDATE_DOCS").is_some() {
-        std::fs::write(FILE, wanted).expect("docs/output.md can be written");
+        std::fs::write(&file, wanted).expect("it can be written");
         return;
     }
     assert!(
         text == wanted,
-        "docs/output.md is out of date: UPDATE_DOCS=1 cargo test --package tracer --test docs"
+        "docs/{name} is out of date: UPDATE_DOCS=1 cargo test --package tracer --test docs"
     );
+}
+
+fn timeouts() -> String {
+    let mut out = String::from(
+        "\n| id | default | runs on | hangs up | setting | known by |\n|---|---|---|---|---|---|\n",
+    );
+    for timeout in BUILT_IN.entries() {
+        let id = match timeout.verified {
+            true => format!("[`{}`]({})", timeout.id, timeout.source),
+            false => format!("[`{}`]({}) (not verified)", timeout.id, timeout.source),
+        };
+        let default = match timeout.versions.as_str() {
+            "" => timeout.defaults(),
+            versions => format!("{} ({versions})", timeout.defaults()),
+        };
+        row(
+            &mut out,
+            &[
+                &format!("{id}: {}", timeout.what),
+                &default,
+                &timeout.runs_on(),
+                &timeout.hangs_up(),
+                &timeout.setting,
+                &timeout.known_by(),
+            ],
+        );
+    }
+    out
 }
 
 #[test]

@@ -84,6 +84,13 @@ pub struct Live {
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, help_heading = "Configuration")]
     pub config: Option<PathBuf>,
 
+    /// Timeouts of this site, for the hints of events
+    ///
+    /// A TOML file: `checkout-lb = "45s"` names one, a line such as `nginx.proxy_read_timeout =
+    /// "120s"` changes one of tracer's own. docs/timeouts.md has them all, and the other keys.
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, help_heading = "Configuration")]
+    pub fingerprints: Option<PathBuf>,
+
     /// How to write events [default: auto]
     ///
     /// `tui`: the live view. `json`: one object a line (`tracer schema` describes it). `text`: for
@@ -270,10 +277,10 @@ pub enum Sub {
     /// with its number and passed over. Options can also be set in the environment; the
     /// configuration file is not read.
     Replay(Box<Replay>),
-    /// Say what a reason or a pattern means, how it comes about and what to check next
+    /// Say what a reason, a pattern or a hint means and what to check next
     Explain {
-        /// A value of the keys `reason` or `pattern`
-        #[arg(value_name = "REASON|PATTERN", value_parser = Names(explain::names))]
+        /// A value of the keys `reason` or `pattern`, or one of `hints`
+        #[arg(value_name = "REASON|PATTERN|HINT", value_parser = Names(explain::names))]
         name: String,
     },
     /// Print the JSON Schema of the events

@@ -1,10 +1,13 @@
-//! `tracer explain`: the page of a reason or a pattern, built in so that it is at hand at night on
+//! `tracer explain`: the page of a reason, a pattern or a hint, built in so that it is at hand at night on
 //! a machine without documentation.
 
 use clap::builder::PossibleValue;
 
 use super::Usage;
-use crate::event::values::{Pattern, Reason};
+use crate::{
+    core::timeouts::BUILT_IN,
+    event::values::{Pattern, Reason},
+};
 
 /// The page of each variant; a new variant does not compile without one.
 macro_rules! pages {
@@ -82,13 +85,17 @@ pub fn page(name: &str) -> Result<String, Usage> {
     let wanted = name.to_ascii_lowercase().replace('-', "_");
     let reason = wanted.parse().map(of_reason);
     let page = reason.or_else(|()| wanted.parse().map(of_pattern));
+    if let Some(timeout) = BUILT_IN.get(name) {
+        return Ok(timeout.page());
+    }
     page.map(str::to_owned).map_err(|()| {
         let names: Vec<_> = names()
             .iter()
             .map(|name| name.get_name().to_owned())
             .collect();
         Usage(format!(
-            "explain {name:?}: expected a reason or a pattern, one of {}",
+            "explain {name:?}: expected a hint (docs/timeouts.md lists them), or a reason or a pattern, \
+             one of {}",
             names.join(", ")
         ))
     })
@@ -153,6 +160,12 @@ mod tests {
         for name in ["fin_peer_rst", "FIN_PEER_RST", "fin-peer-rst"] {
             assert!(page(name).is_ok_and(|page| page.starts_with("# fin_peer_rst")));
         }
+        let timeout = page("nginx.proxy_read_timeout").expect("a page");
+        assert!(
+            timeout.contains("\nDefault   60 s\n")
+                && timeout.contains("\nSetting   proxy_read_timeout"),
+            "{timeout}"
+        );
         let error = page("broken_pipe").expect_err("no such name").0;
         assert!(
             error.contains("fin_peer_rst") && error.contains("dead_peer"),

@@ -4,6 +4,7 @@
 mod args;
 mod config_file;
 mod explain;
+mod fingerprints;
 mod generate;
 pub mod settings;
 mod sources;

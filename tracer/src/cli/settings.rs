@@ -2,8 +2,8 @@
 
 use std::{ffi::OsString, path::PathBuf, time::Duration};
 
-use super::{Usage, args, sources::Sources, values};
-use crate::core::filter::Filter;
+use super::{Usage, args, fingerprints, sources::Sources, values};
+use crate::core::{filter::Filter, timeouts::Table};
 
 /// Bytes of the ring buffer unless said otherwise.
 pub const RING_BYTES: u32 = 16 << 20;
@@ -22,6 +22,8 @@ pub struct Settings {
     /// Text without the limit of 100 columns.
     pub wide: bool,
     pub stories: Stories,
+    /// What ends are compared with.
+    pub timeouts: Table,
     /// Stop after this time; `None`: when told to.
     pub duration: Option<Duration>,
     /// Stop after this many written `tcp_*` events; `None`: when told to.
@@ -113,6 +115,7 @@ pub fn live(args: args::Live, env: impl Fn(&str) -> Option<OsString>) -> Result<
         stories: from
             .one("stories", args.stories, values::stories)?
             .unwrap_or_default(),
+        timeouts: fingerprints::table(from.path("fingerprints", args.fingerprints)?)?,
         duration: from.one("for", args.duration, values::duration)?,
         count: from.one("count", args.count, values::count)?,
         filter: filter(&mut from, args.filters)?,

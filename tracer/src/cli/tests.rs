@@ -3,7 +3,10 @@ use std::{path::PathBuf, time::Duration};
 use clap::CommandFactory;
 
 use super::{settings::Hooks, *};
-use crate::{core::filter::Filter, event::values::Kind};
+use crate::{
+    core::{filter::Filter, timeouts::BUILT_IN},
+    event::values::Kind,
+};
 
 /// A command line in an environment.
 fn parse_in(args: &[&str], env: &[(&str, &str)]) -> Result<Command, Usage> {
@@ -70,6 +73,7 @@ fn without_options_everything_has_its_default() {
             output_file: None,
             wide: false,
             stories: Stories::Abnormal,
+            timeouts: BUILT_IN.clone(),
             duration: None,
             count: None,
             filter: Filter::default(),
@@ -331,7 +335,7 @@ fn commands() {
         }))
     );
     assert!(printed(&["explain", "fin_peer_rst"]).starts_with("# fin_peer_rst\n"));
-    assert!(wrong(&["explain", "x"], &[]).contains("expected a reason or a pattern"));
+    assert!(wrong(&["explain", "x"], &[]).contains("or a reason or a pattern"));
     let schema: serde_json::Value = serde_json::from_str(&printed(&["schema"])).expect("JSON");
     assert!(schema["oneOf"].is_array());
     assert_eq!(
@@ -360,6 +364,25 @@ fn replay_takes_files_filters_and_the_environment() {
     assert!(wrong(&["replay", "-", "-"], &[]).contains("more than once"));
     assert!(wrong(&["replay", "a", "--speed", "2"], &[]).contains("expected 1, 10 or max"));
     assert!(wrong(&["replay", "a", "--reason", "rst"], &[]).contains("rst_peer"));
+}
+
+#[test]
+fn fingerprints_come_from_a_file_and_faults_name_it() {
+    let good = File::new("fingerprints", "checkout-lb = \"45s\"\n");
+    let variable = [("TRACER_FINGERPRINTS", good.path())];
+    for settings in [
+        live(&["--fingerprints", good.path()]),
+        live_in(&[], &variable),
+    ] {
+        assert!(settings.timeouts.get("checkout-lb").is_some());
+        assert!(settings.timeouts.get("nginx.proxy_read_timeout").is_some());
+    }
+    let bad = File::new("bad-fingerprints", "\n[lb]\nvalue = \"5 apples\"\n");
+    let message = wrong(&["--fingerprints", bad.path()], &[]);
+    let place = format!("{}:2: lb: value \"5 apples\": expected", bad.path());
+    assert!(message.starts_with(&place), "{message}");
+    let message = wrong(&["--fingerprints", "/nowhere/at/all"], &[]);
+    assert!(message.contains("/nowhere/at/all"), "{message}");
 }
 
 #[test]
@@ -416,7 +439,9 @@ fn the_configuration_file_is_read_back() {
         live(&[]),
         "all is commented out"
     );
-    let full = File::new("full", &uncommented());
+    let fingerprints = File::new("sample-fingerprints", "lb = \"45s\"");
+    let full = uncommented().replace("/etc/tracer/fingerprints.toml", fingerprints.path());
+    let full = File::new("full", &full);
     let settings = live(&["--config", full.path()]);
     assert_eq!(settings.filter.ports, [80, 443]);
     assert_eq!(settings.filter.local_ports, [8080]);

@@ -6,26 +6,30 @@ use tracer_common::{
     proto::AF_INET,
     record::{Head as RecordHead, Record, kind},
     sock::{SockSnap, sock_bit},
+    task::Task,
 };
 
 use super::{
     chain::{self, Chains, Hop, Others, Way},
     classify::{self, Evidence, Verdict},
+    clusters::Clusters,
     community_id::community_id,
     deaths::Deaths,
     explain,
     facts::Facts,
+    hints::{self, Closing},
     join::{Finished, Joined},
     names::{self, Names},
     numbers::{self, Idle},
-    pattern,
+    pattern::{self, Found},
     renames::Renames,
     timeline,
+    timeouts::Table,
 };
 use crate::event::{
     Body, End, Event, Head, Ids, IoError, Reset, SCHEMA_VERSION,
     names::RstReasons,
-    text::{Addr, Label},
+    text::{Addr, Comm, Label},
     time::Timestamp,
     values::*,
 };
@@ -54,6 +58,8 @@ pub struct Run {
     pub stories_for_all: bool,
     /// Failed sends are seen: that none was seen means that none failed.
     pub sends_seen: bool,
+    /// What an end's clocks are compared with.
+    pub timeouts: Table,
 }
 
 impl Run {
@@ -90,6 +96,7 @@ pub struct Assembler {
     pub renames: Renames,
     pub deaths: Deaths,
     chains: Chains,
+    clusters: Clusters,
     /// Second, and RSTs without a socket written in it.
     stray: (u64, u64),
     stray_suppressed: u64,
@@ -108,6 +115,7 @@ impl Assembler {
             renames: Renames::default(),
             deaths: Deaths::default(),
             chains: Chains::default(),
+            clusters: Clusters::default(),
             stray: (0, 0),
             stray_suppressed: 0,
         }
@@ -175,7 +183,7 @@ impl Assembler {
         } else {
             Kind::TcpClose
         };
-        let (ids, end) = self.end_body(finished, &facts, names, others);
+        let (ids, end) = self.end_body(finished, &facts, names, others, true);
         if chain::is_more(&finished.close.conn) {
             self.chains.told(&finished.close.conn);
         }
@@ -257,12 +265,14 @@ impl Assembler {
         }
     }
 
+    /// `counts`: this is the end's own record, and not that of a call which speaks of it.
     fn end_body(
         &mut self,
         finished: &Finished,
         facts: &Facts,
         names: &mut dyn Names,
         others: &mut dyn Others,
+        counts: bool,
     ) -> (Ids, End) {
         let way = self.way(finished, facts, others);
         let Record { conn, sock, .. } = &finished.close;
@@ -326,12 +336,74 @@ impl Assembler {
             oom_killed: None.into(),
         };
         self.tell_death(finished, &mut end);
-        end.pattern = pattern::pattern(conn, &ids, &end).map(|found| found.pattern);
+        let aside = self.diagnose(finished, &ids, &mut end, names, counts);
         if end.pattern != Some(Pattern::Normal) || self.run.stories_for_all {
-            end.story = Some(explain::story(&ids, &end, self.run.sends_seen).into());
+            end.story = Some(explain::story(&ids, &end, self.run.sends_seen, &aside).into());
             end.timeline = Some(List(timeline::timeline(finished, facts, self.run.jiffy_ns)));
         }
         (ids, end)
+    }
+
+    /// Pattern, timeouts that fit, and how often that came. Returns what the story says of it.
+    fn diagnose(
+        &mut self,
+        finished: &Finished,
+        ids: &Ids,
+        end: &mut End,
+        names: &mut dyn Names,
+        counts: bool,
+    ) -> String {
+        let Record { conn, sock, .. } = &finished.close;
+        let table = &self.run.timeouts;
+        let mut found = pattern::pattern(conn, ids, end);
+        let mut hints = None;
+        if hints::may_fit(table, found, end) {
+            let task = closer(conn, end);
+            let comm = task.map(|task| self.renames.name(task));
+            let comm = comm.as_ref().map(Comm::text);
+            let exe = task.and_then(|task| names.name(task, 0).exe);
+            let here = Closing::Here {
+                comm: comm.as_deref(),
+                exe: exe.as_ref().map(Label::as_str),
+            };
+            let view = hints::View {
+                ids,
+                end,
+                closing: if closes_here(ids, end) {
+                    here
+                } else {
+                    Closing::Elsewhere
+                },
+                user_timeout_ms: u64::from(sock.user_timeout_ms),
+            };
+            hints = view.hints(table, found);
+            if hints.is_none() {
+                hints = view.age_limit(table, found);
+                found = match hints {
+                    Some(_) => Some(Found {
+                        pattern: Pattern::MaxAge,
+                        clock_ms: end.end_age_ms,
+                    }),
+                    None => found,
+                };
+            }
+        }
+        end.pattern = found.map(|found| found.pattern);
+        if let Some(hints) = &hints {
+            end.hints = List(hints.ids.clone());
+            end.hint_s = Some((hints.value_ms + 500) / 1_000);
+        }
+        let clock = found.and_then(|found| Some((found.pattern, found.clock_ms?)));
+        let repeat = clock
+            .filter(|_| counts)
+            .map(|(pattern, clock_ms)| self.clusters.count(ids, pattern, clock_ms));
+        end.repeats = repeat.map(|repeat| repeat.count).filter(|count| *count > 1);
+        explain::aside(hints.as_ref(), repeat)
+    }
+
+    /// The clusters of ends at the same clock, for `stop`.
+    pub fn clusters(&self) -> Vec<Cluster> {
+        self.clusters.top()
     }
 
     /// What is behind the end: nothing but the two ends for most.
@@ -500,7 +572,7 @@ impl Assembler {
         let culprit = end
             .map(|finished| {
                 let facts = self.judge(finished);
-                let (ids, end) = self.end_body(finished, &facts, names, others);
+                let (ids, end) = self.end_body(finished, &facts, names, others, false);
                 Ended {
                     ids,
                     verdict: facts.verdict,
@@ -575,6 +647,25 @@ fn attribution_of(conn: &Conn) -> Attribution {
         attribution::SYSCALL => Attribution::Syscall,
         _ => Attribution::None,
     }
+}
+
+/// The process of this node that ended it first, if it is known.
+fn closer<'a>(conn: &'a Conn, end: &End) -> Option<&'a Task> {
+    let task = match end.closed_by {
+        ClosedBy::Peer => &conn.peer_owner,
+        ClosedBy::Local if conn.closer.is_known() => &conn.closer,
+        _ => &conn.owner,
+    };
+    Some(task).filter(|task| task.is_known())
+}
+
+/// Whether the end that hung up is on this node, its process known or not.
+fn closes_here(ids: &Ids, end: &End) -> bool {
+    end.closed_by != ClosedBy::Peer
+        || ids.peer_pid.is_some()
+        || ids.peer_conn.is_some()
+        || ids.peer_addr.0.is_loopback()
+        || ids.peer_addr == ids.local_addr
 }
 
 /// The two initial sequence numbers; the entry holds each + 1.

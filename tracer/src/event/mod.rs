@@ -307,6 +307,8 @@ keys! {
         missed_runs: u64,
         /// Passive sockets that never left SYN_RECV.
         syn_recv_ended: u64,
+        /// Ends of a process, peer and pattern that came at the same clock at least three times: the ten largest.
+        clusters: List<Cluster>,
     }
 }
 
@@ -416,6 +418,7 @@ impl Event {
                     cut(&mut hook.error, limit);
                 }
             }
+            Body::Stop(stop) => stop.clusters.0.truncate(limit / 64),
             _ => (),
         }
         self.head.node.cut(limit.max(64));

@@ -9,7 +9,8 @@ use super::{
     text::{Addr, Comm, Label},
     time::Timestamp,
     values::{
-        CommunityId, ConnId, Counts, Errno, Hex16, HookState, List, Moment, Signal, State, What,
+        Cluster, CommunityId, ConnId, Counts, Errno, Hex16, HookState, List, Moment, Pattern,
+        Signal, State, What,
     },
 };
 
@@ -445,6 +446,33 @@ impl Read for Moment {
             what: what?,
             bytes,
             errno,
+        })
+    }
+}
+
+impl Read for Cluster {
+    fn read(from: &mut Cursor<'_>) -> Option<Self> {
+        let (mut process, mut peer, mut pattern) = (None, None, None);
+        let (mut clock_ms, mut count, mut of) = (None, None, None);
+        from.object(|key, value| {
+            match &*key {
+                "process" => process = Option::<Label>::read(value)?,
+                "peer" => peer = Some(Label::read(value)?),
+                "pattern" => pattern = Some(Pattern::read(value)?),
+                "clock_ms" => clock_ms = Some(u64::read(value)?),
+                "count" => count = Some(u64::read(value)?),
+                "of" => of = Some(u64::read(value)?),
+                _ => value.skip()?,
+            }
+            Some(())
+        })?;
+        Some(Cluster {
+            process,
+            peer: peer?,
+            pattern: pattern?,
+            clock_ms: clock_ms?,
+            count: count?,
+            of: of?,
         })
     }
 }

@@ -586,6 +586,53 @@ impl Json for HookState {
     }
 }
 
+/// Ends that kept coming at the same clock.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cluster {
+    /// Name of the process, if it is known.
+    pub process: Option<Label>,
+    /// Name of the peer's process on this node, else its address, a server's with its port.
+    pub peer: Label,
+    pub pattern: Pattern,
+    pub clock_ms: u64,
+    pub count: u64,
+    /// Of so many ends of this process, peer and pattern.
+    pub of: u64,
+}
+
+impl Json for Cluster {
+    fn write(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(b"{\"process\":");
+        self.process.write(out);
+        out.extend_from_slice(b",\"peer\":");
+        self.peer.write(out);
+        out.extend_from_slice(b",\"pattern\":");
+        self.pattern.write(out);
+        out.extend_from_slice(b",\"clock_ms\":");
+        self.clock_ms.write(out);
+        out.extend_from_slice(b",\"count\":");
+        self.count.write(out);
+        out.extend_from_slice(b",\"of\":");
+        self.of.write(out);
+        out.push(b'}');
+    }
+
+    fn schema() -> Value {
+        json!({
+            "type": "object",
+            "properties": {
+                "process": Option::<Label>::schema(),
+                "peer": str::schema(),
+                "pattern": Pattern::schema(),
+                "clock_ms": u64::schema(),
+                "count": u64::schema(),
+                "of": u64::schema(),
+            },
+            "required": ["process", "peer", "pattern", "clock_ms", "count", "of"],
+        })
+    }
+}
+
 /// Names and how often, names that never occurred left out.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub struct Counts(pub Vec<(Cow<'static, str>, u64)>);

@@ -5,6 +5,8 @@ use std::fs;
 use anyhow::{Context, Result, ensure};
 use nix::time::{ClockId, clock_getres};
 
+use crate::core::timeouts::Sysctls;
+
 /// Who and what wrote a recording.
 #[derive(Clone, Debug)]
 pub struct Facts {
@@ -16,6 +18,7 @@ pub struct Facts {
     pub kernel: String,
     /// Length of a jiffy.
     pub jiffy_ns: u64,
+    pub sysctls: Sysctls,
 }
 
 impl Facts {
@@ -33,7 +36,29 @@ impl Facts {
             boot_id: boot_id.trim().to_owned(),
             kernel: uname.release().to_string_lossy().into_owned(),
             jiffy_ns: jiffy_ns()?,
+            sysctls: sysctls(),
         })
+    }
+}
+
+/// The settings of our own network namespace. One that this kernel does not have leaves what it then
+/// does.
+fn sysctls() -> Sysctls {
+    let read = |name: &str| -> Option<u64> {
+        let text = fs::read_to_string(format!("/proc/sys/net/ipv4/{name}")).ok()?;
+        text.trim().parse().ok()
+    };
+    let default = Sysctls::default();
+    Sysctls {
+        keepalive_time_s: read("tcp_keepalive_time").unwrap_or(default.keepalive_time_s),
+        keepalive_intvl_s: read("tcp_keepalive_intvl").unwrap_or(default.keepalive_intvl_s),
+        keepalive_probes: read("tcp_keepalive_probes").unwrap_or(default.keepalive_probes),
+        retries2: read("tcp_retries2").unwrap_or(default.retries2),
+        orphan_retries: read("tcp_orphan_retries").unwrap_or(default.orphan_retries),
+        syn_retries: read("tcp_syn_retries").unwrap_or(default.syn_retries),
+        syn_linear_timeouts: read("tcp_syn_linear_timeouts").unwrap_or(0),
+        fin_timeout_s: read("tcp_fin_timeout").unwrap_or(default.fin_timeout_s),
+        rto_max_ms: read("tcp_rto_max_ms").unwrap_or(default.rto_max_ms),
     }
 }
 

@@ -3,8 +3,11 @@
 
 mod chain;
 mod exit;
+mod timeouts;
 
 use std::fmt::{self, Display};
+
+pub use timeouts::aside;
 
 use super::pattern;
 use crate::event::{
@@ -15,12 +18,14 @@ use crate::event::{
 /// What comes less than this after something else follows from it.
 const LATER_MS: u64 = 100;
 
-/// The story of an end. `sends_seen`: a failed send would have been seen.
-pub fn story(ids: &Ids, end: &End, sends_seen: bool) -> String {
+/// The story of an end. `sends_seen`: a failed send would have been seen. `aside`: what is to be
+/// said of the time after which it came.
+pub fn story(ids: &Ids, end: &End, sends_seen: bool, aside: &str) -> String {
     let teller = Teller {
         ids,
         end,
         sends_seen,
+        aside,
     };
     let mut text = teller.first();
     let behind = chain::clause(end);
@@ -46,6 +51,7 @@ struct Teller<'a> {
     ids: &'a Ids,
     end: &'a End,
     sends_seen: bool,
+    aside: &'a str,
 }
 
 impl Teller<'_> {
@@ -107,6 +113,7 @@ impl Teller<'_> {
             Some((pattern, ms)) => self.by_clock(pattern, Span(ms)),
             None => self.age(),
         };
+        let when = when + self.aside;
         let exit = match self.end.closed_by {
             ClosedBy::Local => exit::clause(self.end),
             _ => String::new(),
@@ -134,6 +141,7 @@ impl Teller<'_> {
             Pattern::WriteAfterPeerClose | Pattern::PeerIdleClose | Pattern::LocalIdleClose => {
                 format!(" after it had been idle for {span}")
             }
+            Pattern::SilentDrop => format!(" when it was sent data after {span} of silence"),
             _ => self.age(),
         }
     }
@@ -226,17 +234,19 @@ impl Teller<'_> {
                 "{peer} refused the connection of {us}: nothing listens there, or a firewall rejects it."
             ),
             Reason::ConnectTimeout => format!(
-                "{peer} did not answer {us} for {}: the host is down, or a firewall drops the packets.",
-                Span(self.end.end_age_ms.unwrap_or(0))
+                "{peer} did not answer {us} for {}{}: the host is down, or a firewall drops the packets.",
+                Span(self.end.end_age_ms.unwrap_or(0)),
+                self.aside
             ),
             Reason::ConnectUnreachable => format!(
                 "The network told {us} that it cannot reach {peer}{}.",
                 self.errno()
             ),
             Reason::ConnectCancelled => format!(
-                "{} gave up connecting to {peer} after {} without an answer.",
+                "{} gave up connecting to {peer} after {} without an answer{}.",
                 self.closer(),
-                Span(self.end.end_age_ms.unwrap_or(0))
+                Span(self.end.end_age_ms.unwrap_or(0)),
+                self.aside
             ),
             Reason::Oom => format!(
                 "The kernel dropped the connection of {us} to {peer}{} for lack of TCP memory or because there were too many orphans.",
@@ -353,7 +363,10 @@ impl Display for Span {
         let ms = self.0;
         match ms {
             0..1000 => write!(f, "{ms} ms"),
-            1000..120_000 => write!(f, "{}.{} s", ms / 1000, ms % 1000 / 100),
+            1000..120_000 => {
+                let tenths = (ms + 50) / 100;
+                write!(f, "{}.{} s", tenths / 10, tenths % 10)
+            }
             120_000..7_200_000 => write!(f, "{} min {} s", ms / 60_000, ms % 60_000 / 1000),
             _ => write!(f, "{} h {} min", ms / 3_600_000, ms % 3_600_000 / 60_000),
         }
@@ -393,6 +406,7 @@ mod tests {
         for (ms, text) in [
             (0, "0 ms"),
             (999, "999 ms"),
+            (1999, "2.0 s"),
             (2049, "2.0 s"),
             (60_000, "60.0 s"),
             (125_000, "2 min 5 s"),

@@ -93,6 +93,14 @@ fn events() -> Vec<Event> {
                 recovered: 0,
                 missed_runs: 0,
                 syn_recv_ended: 0,
+                clusters: List(vec![Cluster {
+                    process: None,
+                    peer: Label::from("10.2.0.7"),
+                    pattern: Pattern::PeerGaveUpWaiting,
+                    clock_ms: 60_004,
+                    count: 37,
+                    of: 37,
+                }]),
             }),
         ),
     ]

@@ -133,6 +133,19 @@ impl Text {
             );
             self.below(Some(text), out);
         }
+        for cluster in &stop.clusters.0 {
+            let process = cluster.process.as_ref().map(ToString::to_string);
+            let text = format!(
+                "Repeated: {} of {} ends of {} with {} ({}) came at {}.",
+                cluster.count,
+                cluster.of,
+                process.unwrap_or_else(|| "unknown processes".to_owned()),
+                cluster.peer,
+                cluster.pattern,
+                units::age(cluster.clock_ms)
+            );
+            self.below(Some(text), out);
+        }
     }
 
     fn totals(self, title: &str, counts: &Counts, out: &mut Vec<u8>) {

@@ -4,7 +4,7 @@ use crate::{
     event::{
         Lost, Start, Stop,
         text::Label,
-        values::{Counts, Errno, HookState, Kind, List, StopReason, Where},
+        values::{Cluster, Counts, Errno, HookState, Kind, List, Pattern, StopReason, Where},
     },
 };
 
@@ -94,6 +94,14 @@ fn stop() -> Event {
             recovered: 0,
             syn_recv_ended: 2,
             missed_runs: 0,
+            clusters: List(vec![Cluster {
+                process: Some("go-server".into()),
+                peer: "10.2.0.7".into(),
+                pattern: Pattern::PeerGaveUpWaiting,
+                clock_ms: 60_004,
+                count: 3,
+                of: 4,
+            }]),
         }),
     }
 }
@@ -223,6 +231,7 @@ fn resets_errors_losses_and_the_end() {
              Ends written, by reason: fin_peer 20, fin_peer_rst 3.
              Nothing was lost.
              Incoming connections that were never established: 2.
+             Repeated: 3 of 4 ends of go-server with 10.2.0.7 (peer_gave_up_waiting) came at 1m00s.
 ";
     assert_eq!(lines(NARROW_TEXT, &events), expected);
 }
