@@ -45,6 +45,11 @@ pub struct Config {
     pub link_jiffies: u32,
     /// 1: the first argument of mark_victim is the task (6.8), not its pid.
     pub has_victim_task: u32,
+    /// Bit of `tcp_sock.tcp_usec_ts` within its byte (6.7); 0: none.
+    pub usec_ts_mask: u32,
+    /// What of four bytes is the sysctl: it is a byte since 5.13, an int before.
+    pub retries2_mask: u32,
+    pub keepalive_probes_mask: u32,
     pub reserved: u32,
     /// Filters on what is told. What is known does not depend on them.
     pub pids: AnyOf,
@@ -60,6 +65,9 @@ impl Config {
         has_task_btf: 0,
         link_jiffies: 1,
         has_victim_task: 0,
+        usec_ts_mask: 0,
+        retries2_mask: 0,
+        keepalive_probes_mask: 0,
         reserved: 0,
         pids: AnyOf::EVERYTHING,
         ports: AnyOf::EVERYTHING,

@@ -112,7 +112,9 @@ pub struct Conn {
     pub rst_reason: u16,
     /// One of [`attribution`].
     pub attribution: u8,
-    pub reserved: u8,
+    /// Timeouts or probes in a row of which the walk has told last; 0: it is not stalled. A byte of
+    /// its own because the walk writes it beside the socket's events.
+    pub stalled: u8,
     /// What the process had read of an ended connection by its last receive.
     pub copied_seq: u32,
     /// The thread that made the link, or that ended this connection right after the linked one had
@@ -146,7 +148,7 @@ impl Conn {
         write_errno: 0,
         rst_reason: 0,
         attribution: attribution::NONE,
-        reserved: 0,
+        stalled: 0,
         copied_seq: 0,
         link_tid: 0,
     };

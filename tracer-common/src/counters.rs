@@ -35,4 +35,6 @@ counters! {
     RING_RENAMED = 11,
     /// Ring buffer full: a signal to a process was lost.
     RING_SIGNALLED = 12,
+    /// Ring buffer full: a silent peer was told of a second later.
+    RING_STALL = 13,
 }

@@ -21,6 +21,8 @@ pub mod kind {
     /// signal_generate or mark_victim: a process was sent a signal that ends it by default; a
     /// [`Signalled`].
     pub const SIGNALLED: u32 = 8;
+    /// The walk over `CONNS` met a connection whose peer is silent, or is so no longer; a [`Stall`].
+    pub const STALL: u32 = 9;
 }
 
 /// The head of every record.
@@ -115,3 +117,72 @@ pub struct Signalled {
 }
 
 crate::assert_size!(Signalled, 32 + 8 + 8 + 40 + 8);
+
+/// Timeouts or probes in a row from which on a peer counts as silent.
+pub const SILENT_IN_ROW: u8 = 3;
+
+/// Bits of [`Timers::bits`].
+pub mod timer_bit {
+    /// `retrans_stamp` is in microseconds, not milliseconds.
+    pub const USEC: u8 = 1 << 0;
+}
+
+/// `icsk_pending`: which timer runs.
+pub mod pending {
+    pub const RETRANS: u8 = 1;
+    pub const PROBE0: u8 = 3;
+}
+
+/// The timers of a connection, and the settings that they go by. Times are jiffies unless named otherwise;
+/// 0 where this kernel lacks the field.
+#[repr(C)]
+#[cfg_attr(feature = "user", derive(zerocopy::FromBytes))]
+#[derive(Clone, Copy, Debug)]
+pub struct Timers {
+    /// First retransmission, by CLOCK_MONOTONIC, in milliseconds or microseconds ([`timer_bit::USEC`]).
+    pub retrans_stamp: u32,
+    /// First probe, if `icsk_probes_tstamp` exists (5.11).
+    pub probes_tstamp: u32,
+    pub rto: u32,
+    /// Of the socket (6.15).
+    pub rto_max: u32,
+    /// When the retransmission or probe timer is due.
+    pub due: u32,
+    /// When the keepalive timer is due.
+    pub keepalive_due: u32,
+    /// The socket's own TCP_KEEPIDLE and TCP_KEEPINTVL; 0: the namespace's.
+    pub keepalive_time: u32,
+    pub keepalive_intvl: u32,
+    /// Of the namespace.
+    pub sysctl_keepalive_time: u32,
+    pub sysctl_keepalive_intvl: u32,
+    pub sysctl_keepalive_probes: u32,
+    pub retries2: u32,
+    /// With `srtt_us8` it gives the timeout before any backoff, µs.
+    pub rttvar_us: u32,
+    pub packets_out: u32,
+    /// The socket's own TCP_KEEPCNT; 0: the namespace's.
+    pub keepalive_probes: u8,
+    pub backoff: u8,
+    /// One of [`pending`].
+    pub pending: u8,
+    /// Bits of [`timer_bit`].
+    pub bits: u8,
+    pub reserved: u32,
+}
+
+const _: () = assert!(size_of::<Timers>() == 64);
+
+/// A connection whose peer is silent, or is so no longer.
+#[repr(C)]
+#[cfg_attr(feature = "user", derive(zerocopy::FromBytes))]
+#[derive(Clone, Copy, Debug)]
+pub struct Stall {
+    pub head: Head,
+    pub conn: Conn,
+    /// Addresses, sequence numbers, clocks and counts; 0 where it says nothing of the timers.
+    pub sock: SockSnap,
+    pub timers: Timers,
+}
+
+crate::assert_size!(Stall, 32 + 248 + 168 + 64);

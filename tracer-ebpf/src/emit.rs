@@ -90,6 +90,23 @@ pub fn bare(event: Event, sk: u64, cookie: u64, fill: impl FnOnce(&mut SockSnap)
     });
 }
 
+/// A record that is written in place. `fill` must write every field, and says whether it is wanted.
+/// Whether it was told.
+#[inline(always)]
+pub fn filled<T: 'static>(lost: u32, fill: impl FnOnce(*mut T) -> bool) -> bool {
+    let Some(mut entry) = EVENTS.reserve::<T>(0) else {
+        count(lost);
+        return false;
+    };
+    let wanted = fill(entry.as_mut_ptr());
+    if wanted {
+        entry.submit(0);
+    } else {
+        entry.discard(0);
+    }
+    wanted
+}
+
 /// A small record, made by the caller. `lost`: counter for a full ring.
 #[inline(always)]
 pub fn whole<T: Copy + 'static>(body: T, lost: u32) {

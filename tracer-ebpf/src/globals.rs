@@ -49,3 +49,21 @@ pub fn repair_mask() -> u8 {
     // SAFETY: a static of plain integers.
     unsafe { ptr::read_volatile(&raw const CONFIG.repair_mask) as u8 }
 }
+
+#[inline(always)]
+pub fn usec_ts_mask() -> u8 {
+    // SAFETY: a static of plain integers.
+    unsafe { ptr::read_volatile(&raw const CONFIG.usec_ts_mask) as u8 }
+}
+
+#[inline(always)]
+pub fn retries2_mask() -> u32 {
+    // SAFETY: a static of plain integers.
+    unsafe { ptr::read_volatile(&raw const CONFIG.retries2_mask) }
+}
+
+#[inline(always)]
+pub fn keepalive_probes_mask() -> u32 {
+    // SAFETY: a static of plain integers.
+    unsafe { ptr::read_volatile(&raw const CONFIG.keepalive_probes_mask) }
+}

@@ -9,7 +9,7 @@ use crate::{
         chain::Others,
         decode::{DecodeError, Told, decode},
         filter::Filter,
-        join::{Finished, Joiner},
+        join::{Finished, Joined, Joiner},
     },
     enrich::process::Processes,
     event::{
@@ -39,6 +39,8 @@ pub struct Pipeline {
     joiner: Joiner,
     pub assembler: Assembler,
     names: Processes,
+    /// Peers that fell silent or answered again in this round.
+    stalls: Vec<Event>,
     filter: Filter,
     /// Stop writing `tcp_*` lines after this many.
     count: Option<u64>,
@@ -63,6 +65,7 @@ impl Pipeline {
             joiner,
             assembler,
             names,
+            stalls: Vec::new(),
             filter,
             count,
             seq: 0,
@@ -94,6 +97,11 @@ impl Pipeline {
                         self.names.seen(&body.from, body.head.ts_ns);
                         self.assembler.deaths.note(&body);
                     }
+                    Told::Stall(body) => {
+                        self.names.seen(&body.conn.owner, body.head.ts_ns);
+                        self.stalls
+                            .extend(self.assembler.stall(&body, &mut self.names));
+                    }
                 }
             }
             Err(error) => self.undecodable(error),
@@ -124,6 +132,9 @@ impl Pipeline {
         mut look_up: impl FnMut(u64) -> Option<Conn>,
         has_room: impl Fn(usize) -> bool,
     ) {
+        for event in std::mem::take(&mut self.stalls) {
+            self.tell(event, &has_room);
+        }
         let mut due = Vec::new();
         self.joiner
             .expire(now_ns, &mut look_up, |joined| due.push(joined));
@@ -131,6 +142,11 @@ impl Pipeline {
             self.assembler.foresee(joined);
         }
         for joined in due {
+            if let Joined::End(finished) = &joined
+                && let Some(event) = self.assembler.stall_closed(finished, &mut self.names)
+            {
+                self.tell(event, &has_room);
+            }
             let mut others = Rest {
                 joiner: &self.joiner,
                 look_up: &mut look_up,

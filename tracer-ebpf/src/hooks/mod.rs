@@ -9,3 +9,4 @@ mod reset;
 mod scan;
 mod set_state;
 mod signal;
+mod stall;

@@ -1,5 +1,7 @@
 //! From a joined end, RST or failed call to the event that is written.
 
+mod stall;
+
 use rustc_hash::FxHashMap;
 use tracer_common::{
     conn::{Conn, attribution, flag},
@@ -23,6 +25,7 @@ use super::{
     numbers::{self, Idle},
     pattern::{self, Found},
     renames::Renames,
+    stall::{Silent, Stalls},
     timeline,
     timeouts::Table,
 };
@@ -97,6 +100,7 @@ pub struct Assembler {
     pub deaths: Deaths,
     chains: Chains,
     clusters: Clusters,
+    stalls: Stalls,
     /// Second, and RSTs without a socket written in it.
     stray: (u64, u64),
     stray_suppressed: u64,
@@ -116,6 +120,7 @@ impl Assembler {
             deaths: Deaths::default(),
             chains: Chains::default(),
             clusters: Clusters::default(),
+            stalls: Stalls::default(),
             stray: (0, 0),
             stray_suppressed: 0,
         }
@@ -187,6 +192,8 @@ impl Assembler {
         if chain::is_more(&finished.close.conn) {
             self.chains.told(&finished.close.conn);
         }
+        self.stalls
+            .forget(&finished.close.head, &finished.close.conn);
         if finished.held && self.ended.len() < ENDED_MAX {
             let ended = Ended {
                 ids: ids.clone(),
@@ -206,7 +213,9 @@ impl Assembler {
     }
 
     fn judge(&self, finished: &Finished) -> Facts {
-        let Record { conn, sock, .. } = &finished.close;
+        let Record {
+            head, conn, sock, ..
+        } = &finished.close;
         let mut bytes = numbers::bytes(conn, sock);
         if finished.held && bytes.rx_unread != Some(0) && !conn.has(flag::CLOSE_IN_TASK) {
             // The process may still read it.
@@ -262,6 +271,7 @@ impl Assembler {
                 numbers::idle(conn, sock, self.run.jiffy_ns).within(end_age_ms)
             },
             bytes,
+            silent: self.stalls.at_end(head, conn, sock),
         }
     }
 
@@ -336,9 +346,13 @@ impl Assembler {
             oom_killed: None.into(),
         };
         self.tell_death(finished, &mut end);
-        let aside = self.diagnose(finished, &ids, &mut end, names, counts);
+        let silent = facts.silent.as_ref();
+        let aside = self.diagnose(finished, silent, &ids, &mut end, names, counts);
         if end.pattern != Some(Pattern::Normal) || self.run.stories_for_all {
-            end.story = Some(explain::story(&ids, &end, self.run.sends_seen, &aside).into());
+            let decided_by = stall::decided_by(verdict.reason, sock, silent);
+            let sends_seen = self.run.sends_seen;
+            let decided_by = decided_by.as_deref();
+            end.story = Some(explain::story(&ids, &end, sends_seen, &aside, decided_by).into());
             end.timeline = Some(List(timeline::timeline(finished, facts, self.run.jiffy_ns)));
         }
         (ids, end)
@@ -348,6 +362,7 @@ impl Assembler {
     fn diagnose(
         &mut self,
         finished: &Finished,
+        silent: Option<&Silent>,
         ids: &Ids,
         end: &mut End,
         names: &mut dyn Names,
@@ -355,7 +370,7 @@ impl Assembler {
     ) -> String {
         let Record { conn, sock, .. } = &finished.close;
         let table = &self.run.timeouts;
-        let mut found = pattern::pattern(conn, ids, end);
+        let mut found = pattern::pattern(conn, ids, end, silent);
         let mut hints = None;
         if hints::may_fit(table, found, end) {
             let task = closer(conn, end);

@@ -1,13 +1,9 @@
 //! Ring buffer bytes to records. Total: whatever the bytes are, the answer is a record or an error.
 
-use tracer_common::record::{Destroyed, Head, Record, Renamed, Signalled, kind};
+use tracer_common::record::{Destroyed, Head, Record, Renamed, Signalled, Stall, kind};
 use zerocopy::FromBytes;
 
 /// What the kernel side told.
-#[expect(
-    clippy::large_enum_variant,
-    reason = "most are records, passed on at once: a box would be an allocation each"
-)]
 #[derive(Clone, Copy, Debug)]
 pub enum Told {
     /// [`kind::CLOSE`], a RST or a failed call.
@@ -18,6 +14,8 @@ pub enum Told {
     Renamed(Renamed),
     /// [`kind::SIGNALLED`].
     Signalled(Signalled),
+    /// [`kind::STALL`].
+    Stall(Stall),
 }
 
 impl Told {
@@ -28,6 +26,7 @@ impl Told {
             Told::Destroyed(body) => body.head.ts_ns,
             Told::Renamed(body) => body.head.ts_ns,
             Told::Signalled(body) => body.head.ts_ns,
+            Told::Stall(body) => body.head.ts_ns,
         }
     }
 }
@@ -77,6 +76,9 @@ pub fn decode(bytes: &[u8]) -> Result<Told, DecodeError> {
         kind::SIGNALLED => Signalled::read_from_bytes(bytes)
             .map(Told::Signalled)
             .map_err(|_| error),
+        kind::STALL => Stall::read_from_bytes(bytes)
+            .map(Told::Stall)
+            .map_err(|_| error),
         _ => Err(error),
     }
 }
@@ -98,7 +100,8 @@ mod tests {
                 let is_destroyed = kind == 6 && length == size_of::<Destroyed>();
                 let is_renamed = kind == 7 && length == size_of::<Renamed>();
                 let is_signalled = kind == 8 && length == size_of::<Signalled>();
-                let expected = is_record || is_destroyed || is_renamed || is_signalled;
+                let is_stall = kind == 9 && length == size_of::<Stall>();
+                let expected = is_record || is_destroyed || is_renamed || is_signalled || is_stall;
                 assert_eq!(answer.is_ok(), expected, "{kind} {length}");
             }
         }

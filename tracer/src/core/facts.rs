@@ -3,6 +3,7 @@
 use super::{
     classify::Verdict,
     numbers::{Bytes, Idle},
+    stall::Silent,
 };
 
 /// What was worked out of an end.
@@ -16,4 +17,6 @@ pub struct Facts {
     pub first_end_ns: Option<u64>,
     pub idle: Idle,
     pub bytes: Bytes,
+    /// The peer had fallen silent, and a walk over the connections had seen it.
+    pub silent: Option<Silent>,
 }

@@ -12,6 +12,7 @@ pub mod decode;
 pub mod explain;
 pub mod facts;
 pub mod filter;
+pub mod give_up;
 pub mod hints;
 pub mod join;
 pub mod names;
@@ -20,5 +21,6 @@ pub mod pattern;
 pub mod renames;
 #[cfg(test)]
 pub mod sample;
+pub mod stall;
 pub mod timeline;
 pub mod timeouts;

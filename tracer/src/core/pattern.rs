@@ -6,7 +6,7 @@
 
 use tracer_common::{conn::Conn, task::PF_EXITING};
 
-use super::clean;
+use super::{clean, stall::Silent};
 use crate::event::{
     End, Ids,
     values::{ClosedBy, How, Pattern, Reason, Role},
@@ -39,9 +39,19 @@ pub struct Found {
     pub clock_ms: Option<u64>,
 }
 
-/// The first pattern that fits.
-pub fn pattern(conn: &Conn, ids: &Ids, end: &End) -> Option<Found> {
-    let pattern = View { ids, end }.pattern(owner_exits(conn))?;
+/// The first pattern that fits. `silent`: the peer had fallen silent, as far as that was seen.
+pub fn pattern(conn: &Conn, ids: &Ids, end: &End, silent: Option<&Silent>) -> Option<Found> {
+    let exits = owner_exits(conn);
+    if let Some(idle_ms) = silent.and_then(forgotten_ms)
+        && end.how == How::Timeout
+        && !exits
+    {
+        return Some(Found {
+            pattern: Pattern::SilentDrop,
+            clock_ms: Some(idle_ms),
+        });
+    }
+    let pattern = View { ids, end }.pattern(exits)?;
     Some(Found {
         pattern,
         clock_ms: clock_ms(pattern, ids, end),
@@ -74,6 +84,13 @@ fn owner_exits(conn: &Conn) -> bool {
     conn.closer.is_known()
         && conn.closer.flags & PF_EXITING != 0
         && conn.closer.tgid == conn.owner.tgid
+}
+
+/// Nothing for long, then we sent, and nothing ever answered: how long that was.
+fn forgotten_ms(silent: &Silent) -> Option<u64> {
+    silent
+        .idle_before_ms
+        .filter(|idle_ms| *idle_ms >= FORGOTTEN_MS)
 }
 
 struct View<'a> {
@@ -194,7 +211,7 @@ mod tests {
         end.rst_reason = None;
         end.how = How::Fin;
         change(&mut ids, &mut end);
-        pattern(&Conn::ZERO, &ids, &end).map(|found| found.pattern)
+        pattern(&Conn::ZERO, &ids, &end, None).map(|found| found.pattern)
     }
 
     fn clocks(end: &mut End, rx: Option<u64>, tx: Option<u64>) {
@@ -373,5 +390,19 @@ mod tests {
         assert_eq!(rst(400_000, 40), Some(Pattern::SilentDrop));
         assert_eq!(rst(4_000, 40), Some(Pattern::PeerNoAnswer));
         assert_eq!(rst(400_000, 400_000), Some(Pattern::PeerIdleClose));
+    }
+
+    #[test]
+    fn silence_after_long_idleness_is_a_silent_drop_too() {
+        let after = |idle_ms| {
+            let mut silent = sample::silent();
+            silent.idle_before_ms = idle_ms;
+            let mut end = sample::end();
+            (end.reason, end.how) = (Reason::TimeoutRetrans, How::Timeout);
+            pattern(&Conn::ZERO, &sample::ids(), &end, Some(&silent)).map(|found| found.pattern)
+        };
+        assert_eq!(after(Some(75_000)), Some(Pattern::SilentDrop));
+        assert_eq!(after(Some(50)), Some(Pattern::DeadPeer));
+        assert_eq!(after(None), Some(Pattern::DeadPeer));
     }
 }

@@ -1,7 +1,15 @@
 //! Events for tests of the filters and formatters: a clean close, to be changed where a test looks.
 
+use tracer_common::{
+    conn::Conn,
+    record::{Head as RecordHead, SILENT_IN_ROW, Stall as StallRecord, Timers, kind, pending},
+    sock::{SockSnap, sock_bit},
+    state,
+};
+
+use super::stall::{Change, Silent, Stalls};
 use crate::event::{
-    Body, End, Event, Head, Ids, IoError, Reset, SCHEMA_VERSION,
+    Body, End, Event, Head, Ids, IoError, Reset, SCHEMA_VERSION, Stall,
     text::{Addr, Comm, Label},
     time::Timestamp,
     values::*,
@@ -77,7 +85,7 @@ pub fn end() -> End {
         reason: Reason::FinPeer,
         closed_by: ClosedBy::Peer,
         how: How::Fin,
-        state: Some(State(tracer_common::state::LAST_ACK)),
+        state: Some(State(state::LAST_ACK)),
         errno: None,
         rst_reason: None,
         end_age_ms: Some(2_004),
@@ -145,7 +153,7 @@ pub fn reset(ids: Ids) -> Event {
             reset: Reset {
                 direction: Direction::Sent,
                 rst_reason: Some(Label::from("abort_on_data")),
-                state: Some(State(tracer_common::state::FIN_WAIT2)),
+                state: Some(State(state::FIN_WAIT2)),
                 suppressed: 0,
             },
         },
@@ -169,5 +177,103 @@ pub fn io_error(ids: Ids, reason: Option<Reason>) -> Event {
                 story: None,
             },
         },
+    }
+}
+
+/// A peer that has been silent for 12.4 s, or how that was over.
+pub fn stall_event(ids: Ids, ended: Option<StallEnd>) -> Event {
+    Event {
+        head: head(match ended {
+            None => Kind::TcpStall,
+            Some(_) => Kind::TcpStallEnd,
+        }),
+        body: Body::Stall {
+            ids,
+            stall: Stall {
+                stalled_ms: 12_400,
+                retrans_in_row: 4,
+                tx_unacked_bytes: Some(312),
+                gives_up_in_ms: ended.is_none().then_some(860_000),
+                gives_up_by: ended.is_none().then_some(GivesUpBy::TcpRetries2),
+                tx_unsent_bytes: Some(0),
+                probes_in_row: 0,
+                idle_rx_ms: Some(13_000),
+                state: State(state::ESTABLISHED),
+                keepalive_time_ms: Some(15_000),
+                keepalive_intvl_ms: Some(15_000),
+                keepalive_probes: Some(9),
+                user_timeout_ms: None,
+                retries2: Some(15),
+                ended,
+                story: Some(Label::from("Nobody answers.")),
+            },
+        },
+    }
+}
+
+/// What the walk tells, at HZ=250, of a connection whose 312 bytes were sent 1.4 s ago and again after
+/// 200, 600 and 1400 ms.
+pub fn stall() -> StallRecord {
+    let jiffies = 1_000_000;
+    StallRecord {
+        head: RecordHead {
+            ts_ns: 9_000_000_000_000,
+            sk: 0xffff_8880_0000_0001,
+            cookie: 0xa1,
+            kind: kind::STALL,
+            code: 0,
+        },
+        conn: Conn {
+            cookie: 0xa1,
+            birth_ns: 1,
+            established_ns: 2,
+            ..Conn::ZERO
+        },
+        sock: SockSnap {
+            jiffies,
+            lrcvtime: jiffies - 1_000,
+            lsndtime: jiffies,
+            rcv_tstamp: jiffies - 1_000,
+            bytes_received: 78,
+            bytes_sent: 1_000,
+            snd_una: 5_000,
+            snd_nxt: 5_312,
+            write_seq: 5_312,
+            snd_wnd: 64_000,
+            srtt_us8: 400,
+            state: state::ESTABLISHED,
+            retransmits: SILENT_IN_ROW,
+            bits: sock_bit::FULL,
+            ..SockSnap::ZERO
+        },
+        timers: Timers {
+            retrans_stamp: 9_000_000 - 1_200,
+            probes_tstamp: 0,
+            rto: 400,
+            rto_max: 30_000,
+            due: jiffies + 400,
+            keepalive_due: 0,
+            keepalive_time: 0,
+            keepalive_intvl: 0,
+            sysctl_keepalive_time: 1_800_000,
+            sysctl_keepalive_intvl: 18_750,
+            sysctl_keepalive_probes: 9,
+            retries2: 15,
+            rttvar_us: 199_950,
+            packets_out: 1,
+            keepalive_probes: 0,
+            backoff: 3,
+            pending: pending::RETRANS,
+            bits: 0,
+            reserved: 0,
+        },
+    }
+}
+
+/// The same, as it is kept.
+pub fn silent() -> Silent {
+    match Stalls::default().take(&stall(), 4_000_000) {
+        Some(Change::Began(silent)) => silent,
+        other => panic!("{other:?}"),
     }
 }

@@ -54,6 +54,9 @@ pub fn timeline(finished: &Finished, facts: &Facts, jiffy_ns: u64) -> Vec<Moment
             },
         );
     }
+    if let Some(silent) = &facts.silent {
+        add(silent.since_ns, what(What::Stall));
+    }
     if finished.sent.is_some() {
         add(finished.sent_ns, what(What::RstSent));
     }

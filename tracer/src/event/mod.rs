@@ -239,6 +239,44 @@ keys! {
 }
 
 keys! {
+    /// What `tcp_stall` and `tcp_stall_end` add. Counts and settings are those of the moment; at the end of a stall the last that were seen.
+    pub struct Stall {
+        /// How long the peer has owed an answer: from the first byte, window probe or keepalive probe that it did not answer. At its end: for how long it had.
+        stalled_ms: u64,
+        /// Retransmission timeouts in a row. At the end of a stall: the most of them.
+        retrans_in_row: u32,
+        /// Sent and not acknowledged.
+        tx_unacked_bytes: Option<u64>,
+        /// Until the kernel gives the connection up, if the peer stays silent. `null`: it never does, or the stall is over.
+        gives_up_in_ms: Option<u64>,
+        /// The setting that decides it.
+        gives_up_by: Option<GivesUpBy>,
+        /// Written by the application and never sent: with nothing unacknowledged, nothing leaves this host.
+        tx_unsent_bytes: Option<u64>,
+        /// Window or keepalive probes in a row without an answer. At the end of a stall: the most of them.
+        probes_in_row: u32,
+        /// From the last payload received. `null`: none was.
+        idle_rx_ms: Option<u64>,
+        /// TCP state.
+        state: State,
+        /// Idle time before the first keepalive probe; `null`: SO_KEEPALIVE is off. It does not run while data is unacknowledged or unsent.
+        keepalive_time_ms: Option<u64>,
+        /// From one keepalive probe to the next.
+        keepalive_intvl_ms: Option<u64>,
+        /// Unanswered keepalive probes after which the kernel gives up.
+        keepalive_probes: Option<u32>,
+        /// TCP_USER_TIMEOUT; `null`: not set.
+        user_timeout_ms: Option<u64>,
+        /// `tcp_retries2` of the network namespace.
+        retries2: Option<u32>,
+        /// How it was over; `null` for `tcp_stall`.
+        ended: Option<StallEnd>,
+        /// What happens, in words.
+        story: Option<Label>,
+    }
+}
+
+keys! {
     /// What `start` adds: the recording describes itself.
     pub struct Start {
         /// Version of tracer.
@@ -322,6 +360,7 @@ pub enum Body {
     End { ids: Ids, end: End },
     Reset { ids: Ids, reset: Reset },
     IoError { ids: Ids, io: IoError },
+    Stall { ids: Ids, stall: Stall },
     Start(Start),
     Lost(Lost),
     Heartbeat(Heartbeat),
@@ -339,9 +378,10 @@ impl Event {
     /// The connection's keys, for a `tcp_*` event.
     pub fn ids(&self) -> Option<&Ids> {
         match &self.body {
-            Body::End { ids, .. } | Body::Reset { ids, .. } | Body::IoError { ids, .. } => {
-                Some(ids)
-            }
+            Body::End { ids, .. }
+            | Body::Reset { ids, .. }
+            | Body::IoError { ids, .. }
+            | Body::Stall { ids, .. } => Some(ids),
             _ => None,
         }
     }
@@ -373,6 +413,10 @@ impl Event {
             Body::IoError { ids, io } => {
                 ids.write(out);
                 io.write(out);
+            }
+            Body::Stall { ids, stall } => {
+                ids.write(out);
+                stall.write(out);
             }
             Body::Start(body) => body.write(out),
             Body::Lost(body) => body.write(out),
@@ -409,6 +453,10 @@ impl Event {
             }
             Body::IoError { ids, io } => {
                 cut(&mut io.story, limit);
+                ids.shorten(limit);
+            }
+            Body::Stall { ids, stall } => {
+                cut(&mut stall.story, limit);
                 ids.shorten(limit);
             }
             Body::Reset { ids, .. } => ids.shorten(limit),

@@ -5,8 +5,8 @@
 use std::{borrow::Cow, fmt};
 
 use super::{
-    Body, End, Event, Head, Heartbeat, Ids, IoError, Keys, Lost, Reset, SCHEMA_VERSION, Start,
-    Stop,
+    Body, End, Event, Head, Heartbeat, Ids, IoError, Keys, Lost, Reset, SCHEMA_VERSION, Stall,
+    Start, Stop,
     read::{Cursor, Read},
     values::Kind,
 };
@@ -68,13 +68,14 @@ impl Event {
                 ids: Ids::read(&mut fields)?,
                 io: IoError::read(&mut fields)?,
             },
+            Kind::TcpStall | Kind::TcpStallEnd => Body::Stall {
+                ids: Ids::read(&mut fields)?,
+                stall: Stall::read(&mut fields)?,
+            },
             Kind::Start => Body::Start(Start::read(&mut fields)?),
             Kind::Lost => Body::Lost(Lost::read(&mut fields)?),
             Kind::Heartbeat => Body::Heartbeat(Heartbeat::read(&mut fields)?),
             Kind::Stop => Body::Stop(Stop::read(&mut fields)?),
-            Kind::TcpStall | Kind::TcpStallEnd => {
-                return Err(Fault::UnknownEvent(kind.as_str().to_owned()));
-            }
         };
         fields.finish()?;
         Ok(Event { head, body })

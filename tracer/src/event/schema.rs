@@ -3,29 +3,29 @@
 use serde_json::{Map, Value, json};
 
 use super::{
-    End, Head, Heartbeat, Ids, IoError, Keys, Lost, Reset, Start, Stop, keys::Key, values::Kind,
+    End, Head, Heartbeat, Ids, IoError, Keys, Lost, Reset, Stall, Start, Stop, keys::Key,
+    values::Kind,
 };
 
-/// The groups of keys of an event, in order after [`Head`]; `None` for an event that this version
-/// does not write yet.
-pub fn groups(kind: Kind) -> Option<&'static [&'static [Key]]> {
-    Some(match kind {
+/// The groups of keys of an event, in order after [`Head`].
+pub fn groups(kind: Kind) -> &'static [&'static [Key]] {
+    match kind {
         Kind::Start => &[Start::KEYS],
         Kind::TcpClose | Kind::TcpConnectFailed => &[Ids::KEYS, End::KEYS],
         Kind::TcpReset => &[Ids::KEYS, Reset::KEYS],
         Kind::TcpIoError => &[Ids::KEYS, IoError::KEYS],
+        Kind::TcpStall | Kind::TcpStallEnd => &[Ids::KEYS, Stall::KEYS],
         Kind::Lost => &[Lost::KEYS],
         Kind::Heartbeat => &[Heartbeat::KEYS],
         Kind::Stop => &[Stop::KEYS],
-        Kind::TcpStall | Kind::TcpStallEnd => return None,
-    })
+    }
 }
 
 /// JSON Schema, draft 2020-12. Keys may be added within a version, so others are allowed.
 pub fn document() -> Value {
     let events: Vec<Value> = Kind::ALL
         .iter()
-        .filter_map(|kind| Some(event(*kind, groups(*kind)?)))
+        .map(|kind| event(*kind, groups(*kind)))
         .collect();
     json!({
         "$schema": "https://json-schema.org/draft/2020-12/schema",

@@ -263,6 +263,30 @@ names! {
 }
 
 names! {
+    /// The setting that decides when the kernel gives a silent connection up.
+    pub enum GivesUpBy {
+        /// The sysctl `net.ipv4.tcp_retries2`: doublings of the retransmission timeout, or window probes.
+        TcpRetries2 = "tcp_retries2",
+        /// The socket option TCP_USER_TIMEOUT.
+        TcpUserTimeout = "tcp_user_timeout",
+        /// The sysctl `net.ipv4.tcp_keepalive_probes`.
+        TcpKeepaliveProbes = "tcp_keepalive_probes",
+        /// The socket option TCP_KEEPCNT.
+        TcpKeepcnt = "tcp_keepcnt",
+    }
+}
+
+names! {
+    /// How a stall is over.
+    pub enum StallEnd {
+        /// The peer answered again.
+        Recovered = "recovered",
+        /// The connection ended.
+        Closed = "closed",
+    }
+}
+
+names! {
     pub enum Op {
         /// write, send, sendmsg, sendfile and the like.
         Send = "send",

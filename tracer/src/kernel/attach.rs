@@ -8,16 +8,16 @@ use std::{
     os::fd::{AsFd, BorrowedFd, OwnedFd},
 };
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result, anyhow, bail};
 use aya::{
     Btf, Ebpf, EbpfLoader,
-    maps::{HashMap, MapData, PerCpuArray, RingBuf},
+    maps::{HashMap, Map, MapData, PerCpuArray, RingBuf},
     programs::{BtfTracePoint, Iter, ProgramError, TracePoint},
 };
 use tokio::io::{Interest, unix::AsyncFd};
 use tracer_common::conn::Conn;
 
-use super::{layout::Layout, tracefs};
+use super::{layout::Layout, tracefs, walk::Walk};
 
 /// Sizes of ring buffer and maps.
 #[derive(Clone, Copy, Debug)]
@@ -139,6 +139,8 @@ pub struct Attached {
     pub conns: HashMap<MapData, u64, Conn>,
     /// Keeps programs and links.
     ebpf: Ebpf,
+    /// `None`: this kernel refused it.
+    _walk: Option<Walk>,
     #[cfg(feature = "kernel-log")]
     log: aya_log::EbpfLogger<&'static dyn log::Log>,
 }
@@ -202,11 +204,13 @@ pub fn attach(layout: &Layout, sizes: Sizes) -> Result<Attached> {
 
     #[cfg(feature = "kernel-log")]
     let log = aya_log::EbpfLogger::init(&mut ebpf).context("cannot read the kernel side's log")?;
-    let hooks = HOOKS
+    let mut hooks = HOOKS
         .iter()
         .map(|hook| status(hook, attach_hook(&mut ebpf, hook, &btf)))
-        .collect::<Result<_>>()?;
+        .collect::<Result<Vec<_>>>()?;
     scan(&mut ebpf, &btf).context("cannot scan the sockets that are open already")?;
+    let walk = walk(&mut ebpf, &btf);
+    hooks.push(walk_status(walk.as_ref().err()));
 
     Ok(Attached {
         hooks,
@@ -214,6 +218,7 @@ pub fn attach(layout: &Layout, sizes: Sizes) -> Result<Attached> {
         counters: take(&mut ebpf, "COUNTERS")?,
         conns: take(&mut ebpf, "CONNS")?,
         ebpf,
+        _walk: walk.ok(),
         #[cfg(feature = "kernel-log")]
         log,
     })
@@ -221,7 +226,7 @@ pub fn attach(layout: &Layout, sizes: Sizes) -> Result<Attached> {
 
 fn take<T>(ebpf: &mut Ebpf, name: &str) -> Result<T>
 where
-    T: TryFrom<aya::maps::Map, Error = aya::maps::MapError>,
+    T: TryFrom<Map, Error = aya::maps::MapError>,
 {
     let map = ebpf
         .take_map(name)
@@ -292,6 +297,29 @@ fn scan(ebpf: &mut Ebpf, btf: &Btf) -> Result<()> {
     // It writes nothing to its file: reading to the end is what runs it.
     file.read_to_end(&mut Vec::new())?;
     Ok(())
+}
+
+/// The walk over the connections begins.
+fn walk(ebpf: &mut Ebpf, btf: &Btf) -> Result<Walk> {
+    let program: &mut Iter = ebpf
+        .program_mut("walk_conns")
+        .ok_or_else(|| anyhow!("the object file has no program walk_conns"))?
+        .try_into()?;
+    program.load("bpf_map_elem", btf)?;
+    let program = program.fd()?.try_clone()?;
+    let Some(Map::HashMap(conns)) = ebpf.map("CONNS") else {
+        bail!("the object file has no map CONNS");
+    };
+    Ok(Walk::start(program.as_fd(), conns.fd().as_fd())?)
+}
+
+fn walk_status(error: Option<&anyhow::Error>) -> HookStatus {
+    HookStatus {
+        signal: "stall",
+        hook: "iter:bpf_map_elem".to_owned(),
+        error: error.map(|error| format!("{error:#}")),
+        blind: error.map(|_| "silent peers, before the kernel gives their connections up"),
+    }
 }
 
 /// Kernels before 5.11 charge maps to RLIMIT_MEMLOCK. Not being allowed to raise it is no fault

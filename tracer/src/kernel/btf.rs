@@ -39,6 +39,8 @@ pub struct Field {
     pub bit_offset: u32,
     /// Width of a bitfield; 0 for an ordinary field.
     pub bitfield_bits: u32,
+    /// Size of an integer, enum, struct or union; 0 for what has none of its own.
+    pub bytes: u32,
 }
 
 impl Field {
@@ -52,6 +54,15 @@ impl Field {
     /// The field's bit within its first byte, for a one-bit field.
     pub fn byte_mask(self) -> u8 {
         1 << (self.bit_offset % 8)
+    }
+
+    /// Of the four bytes from the field on, those that are the field.
+    pub fn value_mask(self) -> u32 {
+        match self.bytes {
+            1 => 0xff,
+            2 => 0xffff,
+            _ => u32::MAX,
+        }
     }
 }
 
@@ -171,12 +182,19 @@ impl<'a> Btf<'a> {
         let mut found = Field {
             bit_offset: 0,
             bitfield_bits: 0,
+            bytes: 0,
         };
         for part in path.split('.') {
             let (member, id) = self.member(ty, part.as_bytes(), 0)?;
             found.bit_offset = found.bit_offset.checked_add(member.bit_offset)?;
             found.bitfield_bits = member.bitfield_bits;
             ty = self.strip(id)?;
+        }
+        if matches!(
+            ty.kind,
+            kind::INT | kind::ENUM | kind::ENUM64 | kind::STRUCT | kind::UNION
+        ) {
+            found.bytes = ty.size_or_type;
         }
         Some(found)
     }
@@ -194,11 +212,13 @@ impl<'a> Btf<'a> {
                 Field {
                     bit_offset: raw & 0xff_ffff,
                     bitfield_bits: raw >> 24,
+                    bytes: 0,
                 }
             } else {
                 Field {
                     bit_offset: raw,
                     bitfield_bits: 0,
+                    bytes: 0,
                 }
             };
             if member_name == name {

@@ -6,7 +6,7 @@ use tracer_common::{
     offsets::Offsets,
 };
 
-use super::btf::Btf;
+use super::btf::{Btf, Field};
 use crate::{core::filter::Filter, event::names::RstReasons};
 
 /// Where the kernel shows its own types.
@@ -28,10 +28,17 @@ fn link_jiffies(jiffy_ns: u64) -> u32 {
 }
 
 /// Fields that a kernel may lack without harm: what they feed is null or not told apart.
-const OPTIONAL: [(&str, &str); 3] = [
+const OPTIONAL: [(&str, &str); 9] = [
     ("tcp_sock", "is_mptcp"),
     ("inet_connection_sock", "icsk_ulp_data"),
     ("mptcp_subflow_context", "conn"),
+    // Each kernel has its timers in one of several places.
+    ("inet_connection_sock", "icsk_rto_max"),
+    ("inet_connection_sock", "icsk_probes_tstamp"),
+    ("inet_connection_sock", "icsk_timeout"),
+    ("inet_connection_sock", "icsk_retransmit_timer.expires"),
+    ("inet_connection_sock", "icsk_keepalive_timer.expires"),
+    ("tcp_sock", "tcp_usec_ts"),
 ];
 
 impl Layout {
@@ -52,12 +59,18 @@ impl Layout {
         let repair = btf
             .field("tcp_sock", "repair")
             .context("this kernel's BTF lacks tcp_sock.repair")?;
+        let value_mask = |path| btf.field("net", path).map_or(0, Field::value_mask);
         let config = Config {
             repair_mask: u32::from(repair.byte_mask()),
             has_rst_reason: u32::from(btf.tracepoint_args("tcp_send_reset") == Some(3)),
             has_task_btf: u32::from(btf.has_function("bpf_get_current_task_btf")),
             has_victim_task: u32::from(btf.tracepoint_args("mark_victim") == Some(2)),
             link_jiffies: link_jiffies(jiffy_ns),
+            usec_ts_mask: btf
+                .field("tcp_sock", "tcp_usec_ts")
+                .map_or(0, |field| u32::from(field.byte_mask())),
+            retries2_mask: value_mask("ipv4.sysctl_tcp_retries2"),
+            keepalive_probes_mask: value_mask("ipv4.sysctl_tcp_keepalive_probes"),
             ..Config::DEFAULT
         };
         let rst_reasons = btf

@@ -29,10 +29,11 @@ pub struct Losses {
     said: Counts,
 }
 
-const RING: [(u32, Kind); 3] = [
+const RING: [(u32, Kind); 4] = [
     (counters::RING_CLOSE, Kind::TcpClose),
     (counters::RING_RST, Kind::TcpReset),
     (counters::RING_IO, Kind::TcpIoError),
+    (counters::RING_STALL, Kind::TcpStall),
 ];
 
 impl Losses {

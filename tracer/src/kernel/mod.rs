@@ -9,3 +9,4 @@ pub mod losses;
 pub mod priority;
 pub mod privilege;
 mod tracefs;
+mod walk;

@@ -11,10 +11,10 @@ pub mod units;
 mod tests;
 
 use crate::event::{
-    Body, End, Event, Ids, IoError, Reset,
+    Body, End, Event, Ids, IoError, Reset, Stall,
     text::Comm,
     time::Timestamp,
-    values::{Direction, How, Op, Pattern, Reason},
+    values::{Direction, How, Op, Pattern, Reason, StallEnd},
 };
 use row::{Columns, NARROW, Row, Style, WIDE, wrap};
 
@@ -42,6 +42,7 @@ impl Text {
             Body::End { ids, end } => self.end(ts, ids, end, out),
             Body::Reset { ids, reset } => self.reset(ts, ids, reset, out),
             Body::IoError { ids, io } => self.io_error(ts, ids, io, out),
+            Body::Stall { ids, stall } => self.stall(ts, ids, stall, out),
             Body::Start(start) => self.start(&event.head, start, out),
             Body::Lost(lost) => self.lost(ts, lost, out),
             Body::Heartbeat(_) => (),
@@ -124,6 +125,24 @@ impl Text {
             (None, None) => None,
         };
         self.below(told, out);
+    }
+
+    fn stall(self, ts: Timestamp, ids: &Ids, stall: &Stall, out: &mut Vec<u8>) {
+        let (mut row, below) = self.begin(ts, ids);
+        let (what, style) = match stall.ended {
+            None => ("peer is silent", Style::Red),
+            Some(StallEnd::Recovered) => ("peer answers again", Style::Yellow),
+            Some(StallEnd::Closed) => ("peer stayed silent", Style::Red),
+        };
+        row.left(self.columns().why, what, style);
+        row.right(
+            self.columns().age_end,
+            units::age(stall.stalled_ms),
+            Style::Plain,
+        );
+        row.finish(out);
+        self.below(below, out);
+        self.below(stall.story.as_ref().map(ToString::to_string), out);
     }
 
     fn columns(self) -> &'static Columns {

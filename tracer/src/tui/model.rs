@@ -196,7 +196,7 @@ impl Model {
             Body::Start(start) => self.start = Some((event.head.node, start)),
             Body::Heartbeat(heartbeat) => self.heartbeat = Some(heartbeat),
             Body::Stop(_) | Body::Lost(_) => (),
-            Body::End { .. } | Body::Reset { .. } | Body::IoError { .. } => {
+            Body::End { .. } | Body::Reset { .. } | Body::IoError { .. } | Body::Stall { .. } => {
                 self.history.push(event);
             }
         }

@@ -3,6 +3,7 @@
 
 mod chain;
 mod exit;
+pub mod stall;
 mod timeouts;
 
 use std::fmt::{self, Display};
@@ -19,13 +20,21 @@ use crate::event::{
 const LATER_MS: u64 = 100;
 
 /// The story of an end. `sends_seen`: a failed send would have been seen. `aside`: what is to be
-/// said of the time after which it came.
-pub fn story(ids: &Ids, end: &End, sends_seen: bool, aside: &str) -> String {
+/// said of the time after which it came. `decided_by`: the setting by which the kernel gave up, where
+/// it is known.
+pub fn story(
+    ids: &Ids,
+    end: &End,
+    sends_seen: bool,
+    aside: &str,
+    decided_by: Option<&str>,
+) -> String {
     let teller = Teller {
         ids,
         end,
         sends_seen,
         aside,
+        decided_by,
     };
     let mut text = teller.first();
     let behind = chain::clause(end);
@@ -52,18 +61,12 @@ struct Teller<'a> {
     end: &'a End,
     sends_seen: bool,
     aside: &'a str,
+    decided_by: Option<&'a str>,
 }
 
 impl Teller<'_> {
-    /// This end's process, by its addresses if it is not known.
     fn us(&self) -> String {
-        match (&self.ids.comm, self.ids.pid) {
-            (Some(comm), Some(pid)) => format!("{comm}[{pid}]"),
-            _ => format!(
-                "this end ({})",
-                self.ids.local_addr.with_port(self.ids.local_port)
-            ),
-        }
+        us(self.ids)
     }
 
     /// The process that closed our end, if it is not the owner.
@@ -205,22 +208,31 @@ impl Teller<'_> {
                 self.closer(),
                 self.at_age()
             ),
+            Reason::TimeoutRetrans if self.end.retrans == Some(0) => format!(
+                "{peer} acknowledged nothing more, and no retransmission could leave this host: the kernel gave up the connection of {us}{}{}.",
+                self.at_age(),
+                self.decided_by()
+            ),
             Reason::TimeoutRetrans => format!(
-                "{peer} acknowledged nothing more: after {} retransmissions the kernel gave up the connection of {us}{}.",
-                self.end.retrans.unwrap_or(0),
-                self.at_age()
+                "{peer} acknowledged nothing more: after {} the kernel gave up the connection of {us}{}{}.",
+                plural(u64::from(self.end.retrans.unwrap_or(0)), "retransmission"),
+                self.at_age(),
+                self.decided_by()
             ),
             Reason::TimeoutKeepalive => format!(
-                "{peer} answered no keepalive probe, so the kernel gave up the idle connection of {us}{}.",
-                self.at_age()
+                "{peer} answered no keepalive probe, so the kernel gave up the idle connection of {us}{}{}.",
+                self.at_age(),
+                self.decided_by()
             ),
             Reason::TimeoutUser => format!(
-                "{peer} made no progress for longer than the TCP_USER_TIMEOUT that {us} has set, so the kernel gave up the connection{}.",
-                self.at_age()
+                "{peer} made no progress for longer than the TCP_USER_TIMEOUT that {us} has set, so the kernel gave up the connection{}{}.",
+                self.at_age(),
+                self.decided_by()
             ),
             Reason::TimeoutProbe => format!(
-                "{peer} answered no window probe, or nothing could leave this host: the kernel gave up the connection of {us}{}.",
-                self.at_age()
+                "{peer} answered no window probe, or nothing could leave this host: the kernel gave up the connection of {us}{}{}.",
+                self.at_age(),
+                self.decided_by()
             ),
             Reason::TimeoutFinWait => format!(
                 "{us} closed the connection to {peer}{}, and the peer's own FIN never came.",
@@ -260,6 +272,13 @@ impl Teller<'_> {
                 self.at_age()
             ),
         }
+    }
+
+    /// ` (tcp_retries2 = 15)`.
+    fn decided_by(&self) -> String {
+        self.decided_by
+            .map(|setting| format!(" ({setting})"))
+            .unwrap_or_default()
     }
 
     fn errno(&self) -> String {
@@ -352,6 +371,22 @@ impl Teller<'_> {
             Some(first) => first.to_uppercase().chain(chars).collect(),
             None => text,
         }
+    }
+}
+
+/// This end's process, by its addresses if it is not known.
+fn us(ids: &Ids) -> String {
+    match (&ids.comm, ids.pid) {
+        (Some(comm), Some(pid)) => format!("{comm}[{pid}]"),
+        _ => format!("this end ({})", ids.local_addr.with_port(ids.local_port)),
+    }
+}
+
+/// `1 probe`, `2 probes`.
+fn plural(count: u64, what: &str) -> String {
+    match count {
+        1 => format!("1 {what}"),
+        count => format!("{count} {what}s"),
     }
 }
 

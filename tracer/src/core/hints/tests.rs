@@ -33,7 +33,7 @@ fn end(role: Role, closed_by: ClosedBy, rx: Option<u64>, tx: Option<u64>) -> (Id
 }
 
 fn hints_of(ids: &Ids, end: &End, closing: Closing<'_>, table: &Table) -> Option<Hints> {
-    let found = pattern::pattern(&tracer_common::conn::Conn::ZERO, ids, end);
+    let found = pattern::pattern(&tracer_common::conn::Conn::ZERO, ids, end, None);
     let view = View {
         ids,
         end,

@@ -46,7 +46,9 @@ fn events() -> Vec<Event> {
         sample::connect_failed(ids.clone(), end),
         sample::reset(ids.clone()),
         sample::io_error(ids.clone(), None),
-        sample::io_error(ids, Some(Reason::FinPeerRst)),
+        sample::io_error(ids.clone(), Some(Reason::FinPeerRst)),
+        sample::stall_event(ids.clone(), None),
+        sample::stall_event(ids, Some(StallEnd::Recovered)),
         own(
             Kind::Start,
             Body::Start(Start {

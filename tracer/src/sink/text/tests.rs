@@ -4,7 +4,9 @@ use crate::{
     event::{
         Lost, Start, Stop,
         text::Label,
-        values::{Cluster, Counts, Errno, HookState, Kind, List, Pattern, StopReason, Where},
+        values::{
+            Cluster, Counts, Errno, HookState, Kind, List, Pattern, StallEnd, StopReason, Where,
+        },
     },
 };
 
@@ -335,4 +337,26 @@ fn colour_is_only_there_when_asked_for() {
         stripped = stripped.replace(code, "");
     }
     assert_eq!(stripped, plain);
+}
+
+#[test]
+fn a_silent_peer_is_told_with_its_story() {
+    let stalls = [
+        sample::stall_event(sample::ids(), None),
+        sample::stall_event(sample::ids(), Some(StallEnd::Recovered)),
+        sample::stall_event(sample::ids(), Some(StallEnd::Closed)),
+    ];
+    let text = lines(NARROW_TEXT, &stalls);
+    let told: Vec<_> = text.lines().collect();
+    assert_eq!(told.len(), 6);
+    for (line, what) in [
+        (told[0], "peer is silent"),
+        (told[2], "peer answers again"),
+        (told[4], "peer stayed silent"),
+    ] {
+        assert!(line.starts_with("12:23:36.123 go-server[790]"), "{line}");
+        assert!(line.contains(what), "{line}");
+        assert!(line.ends_with(" 12.4s"), "{line}");
+    }
+    assert_eq!(told[1].trim(), "Nobody answers.");
 }

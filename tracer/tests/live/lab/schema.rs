@@ -105,6 +105,14 @@ const IO_ERROR: &[&str] = &[
     "story",
 ];
 
+const STALL: &[&str] = &[
+    "stalled_ms",
+    "retrans_in_row",
+    "tx_unacked_bytes",
+    "gives_up_in_ms",
+    "gives_up_by",
+];
+
 pub const REASONS: &[&str] = &[
     "fin_local",
     "fin_peer",
@@ -221,6 +229,19 @@ fn shape(event: &str, key: &str) -> (Shape, bool) {
         | "rx_bytes" | "tx_unacked_bytes" | "tx_unsent_bytes" | "rx_unread_bytes"
         | "tx_after_fin_bytes" | "retrans" | "srtt_us" | "hint_s" | "repeats" | "io_errors"
         | "suppressed" => (Int, true),
+        "stalled_ms" | "retrans_in_row" | "probes_in_row" => (Int, false),
+        // A kernel that never gives up has no time for it; nor has the end of a stall.
+        "gives_up_in_ms" => (Int, true),
+        "gives_up_by" => (
+            OneOf(&[
+                "tcp_retries2",
+                "tcp_user_timeout",
+                "tcp_keepalive_probes",
+                "tcp_keepcnt",
+            ]),
+            true,
+        ),
+        "ended" => (OneOf(&["recovered", "closed"]), event == "tcp_stall"),
         "last_data" => (OneOf(&["rx", "tx", "none"]), true),
         "sigpipe" => (Bool, event != "tcp_io_error" && !end),
         "preexisting" | "mptcp" | "truncated" => (Bool, !end),
@@ -256,7 +277,7 @@ pub fn check(line: &Line) -> Vec<String> {
         "tcp_close" | "tcp_connect_failed" => END,
         "tcp_reset" => RESET,
         "tcp_io_error" => IO_ERROR,
-        "tcp_stall" | "tcp_stall_end" => &[],
+        "tcp_stall" | "tcp_stall_end" => STALL,
         other => {
             wrong.push(format!("unknown event `{other}`"));
             return wrong;
