@@ -201,7 +201,8 @@ impl View<'_> {
         if nameless && entry.site {
             return Some(Class::Site);
         }
-        if entry.node {
+        // The reason says so.
+        if entry.node || clock == Clock::User {
             return Some(Class::Certain);
         }
         match self.closing {

@@ -428,7 +428,7 @@ fn spawn(args: &[&str]) -> Child {
 }
 
 /// A copy of the binary where anybody can reach it, run without any capability.
-fn as_nobody(folder: &Folder, args: &[&str]) -> Output {
+pub fn as_nobody(folder: &Folder, args: &[&str]) -> Output {
     let copy: PathBuf = folder.file("tracer");
     if !copy.exists() {
         fs::copy(binary(), &copy).expect("the folder is ours");

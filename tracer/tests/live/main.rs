@@ -13,6 +13,7 @@ mod pairs;
 mod resets;
 mod rows;
 mod stories;
+mod timeouts;
 mod tui;
 
 use libtest_mimic::{Arguments, Failed, Trial};
@@ -58,6 +59,7 @@ fn main() {
         pairs::tests(),
         filters::tests(),
         stories::tests(),
+        timeouts::tests(),
         names::tests(),
         load::tests(),
         tui::tests(),

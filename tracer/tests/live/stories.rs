@@ -38,7 +38,7 @@ pub fn tests() -> Vec<Test> {
 }
 
 /// A handler that works for a while and then writes its response, as in the stories.
-const SERVER: &str = r#"package main
+pub const SERVER: &str = r#"package main
 
 import (
 	"fmt"
@@ -74,14 +74,14 @@ func main() {
 }
 "#;
 
-fn host() -> Netns {
+pub fn host() -> Netns {
     let netns = Netns::new();
     netns.ip("link set lo up\n");
     netns
 }
 
 /// The records of this namespace by process.
-fn ends_of(recording: &Recording, netns: &Netns, pid: i64) -> Vec<Line> {
+pub fn ends_of(recording: &Recording, netns: &Netns, pid: i64) -> Vec<Line> {
     recording
         .ends()
         .filter(|line| {
@@ -100,7 +100,7 @@ fn between(line: &Line, key: &str, low: i64, high: i64) {
     );
 }
 
-fn equal(line: &Line, key: &str, due: impl Into<serde_json::Value>) {
+pub fn equal(line: &Line, key: &str, due: impl Into<serde_json::Value>) {
     assert_eq!(line.json[key], due.into(), "{key}: {}", line.text);
 }
 
@@ -295,7 +295,7 @@ fn nginx_gives_up() {
 }
 
 /// The only child of nginx's master, once the port is open.
-fn nginx_worker(master: i64) -> i64 {
+pub fn nginx_worker(master: i64) -> i64 {
     let read = |path: String| fs::read_to_string(path).unwrap_or_default();
     let deadline = Instant::now() + Duration::from_secs(10);
     loop {

@@ -282,6 +282,26 @@ fn the_kernels_own_are_named_where_the_reason_says_so_and_the_clock_fits() {
 }
 
 #[test]
+fn a_sockets_own_user_timeout_is_the_one() {
+    let (ids, mut end) = end(Role::Client, ClosedBy::Kernel, Some(1_812), Some(1_744));
+    (end.reason, end.how) = (Reason::TimeoutUser, How::Timeout);
+    let of = |user_timeout_ms| {
+        let view = View {
+            ids: &ids,
+            end: &end,
+            closing: here("app"),
+            user_timeout_ms,
+        };
+        view.hints(&table(), None)
+    };
+    let found = of(1_500);
+    assert_eq!(ids_of(&found), ["linux.tcp_user_timeout"]);
+    assert!(found.is_some_and(|found| found.value_ms == 1_500 && found.certain));
+    assert_eq!(of(2_000), None, "it was set later");
+    assert_eq!(of(0), None);
+}
+
+#[test]
 fn a_connect_is_given_up_by_a_process() {
     let (mut ids, mut end) = end(Role::Client, ClosedBy::Local, None, None);
     (end.reason, end.how) = (Reason::ConnectCancelled, How::None);

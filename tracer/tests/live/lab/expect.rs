@@ -223,7 +223,15 @@ impl End {
             .want("read_errno", is(Value::Null))
             .want("write_errno", is(Value::Null))
             .want("io_errors", is(0))
-            .want("sigpipe", is(false));
+            .want("sigpipe", is(false))
+            // No table knows our programs, and the kernel's own timeouts are another namespace's.
+            .want(
+                "hints",
+                is(match verdict.reason {
+                    "timeout_user" => json!(["linux.tcp_user_timeout"]),
+                    _ => json!([]),
+                }),
+            );
         let end = if verdict.event == "tcp_close" {
             end.want("age_ms", Want::Between(0, 60_000))
         } else {
