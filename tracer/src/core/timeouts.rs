@@ -196,6 +196,22 @@ impl Table {
         at.ok().and_then(|at| self.entries.get(at))
     }
 
+    /// Every value that processes have, of which ends may come more often, once.
+    pub fn values_ms(&self) -> Vec<u64> {
+        let of_processes = |entry: &&Timeout| {
+            let mut clocks = entry.clocks.iter();
+            clocks.any(|clock| Clocks::OF_PROCESSES.has(clock))
+        };
+        let entries = self.entries.iter().filter(of_processes);
+        let mut values: Vec<_> = entries
+            .flat_map(|entry| &entry.values_ms)
+            .copied()
+            .collect();
+        values.sort_unstable();
+        values.dedup();
+        values
+    }
+
     pub fn least_age_ms(&self) -> Option<u64> {
         self.least_age_ms
     }

@@ -60,6 +60,11 @@ fn broken_pipe(server: bool) -> Event {
         end.write_errno = Some(Errno(32));
         end.tx_after_fin_bytes = Some(4_096);
         end.pattern = Some(Pattern::PeerGaveUpWaiting);
+        end.hints = List(vec![
+            Label::from("nginx.proxy_read_timeout"),
+            Label::from("checkout-lb"),
+        ]);
+        end.hint_s = Some(2);
         end.chain = Some(List(vec![
             Label::from("nginx[812] fin"),
             Label::from("go-server[790] EPIPE"),

@@ -248,7 +248,7 @@ impl Totals {
 }
 
 /// To the step in which timeouts are set: 10 ms below a second, 100 ms below ten, then seconds.
-fn round_age(ms: u64) -> u64 {
+pub fn round_age(ms: u64) -> u64 {
     let step = match ms {
         0..1_000 => 10,
         1_000..10_000 => 100,

@@ -1,9 +1,10 @@
-//! How old connections were at their first end: a timeout is a spike.
+//! How old connections were at their first end: a timeout is a spike. Arrows show where one is known.
 //!
 //! ```text
-//!  The ages that came most often      ▁
-//!   60.0s   120 ██████████            █
+//!  The most frequent ages             ▁
+//!   60.0s   120 ██████████ ◂          █
 //!                              ▂▁   ▃██▁
+//!                                     ▴
 //!                              1ms 10ms 100ms 1s 10s 1m …
 //! ```
 
@@ -18,8 +19,12 @@ use super::{
     theme::{CHART, DIM, HEAD},
 };
 use crate::{
+    core::timeouts::BUILT_IN,
     sink::text::units,
-    tui::{model::Model, totals::Ages},
+    tui::{
+        model::Model,
+        totals::{Ages, round_age},
+    },
 };
 
 /// Marks of the scale.
@@ -57,20 +62,25 @@ pub fn draw(model: &Model, buffer: &mut Buffer, area: Rect) {
         width: area.width.saturating_sub(list.width + 1),
         ..area
     };
-    ages(&totals.frequent_ages(), buffer, list);
-    bars(totals.ages.bins(), buffer, chart);
+    let timeouts = BUILT_IN.values_ms();
+    ages(&totals.frequent_ages(), &timeouts, buffer, list);
+    bars(totals.ages.bins(), &timeouts, buffer, chart);
 }
 
-fn ages(ages: &[(u64, u32)], buffer: &mut Buffer, area: Rect) {
+fn ages(ages: &[(u64, u32)], timeouts: &[u64], buffer: &mut Buffer, area: Rect) {
     let mut lines = vec![Line::styled(" The most frequent ages", HEAD)];
     let most = ages.first().map_or(1, |(_, count)| *count);
-    let room = u64::from(area.width.saturating_sub(18));
+    let room = u64::from(area.width.saturating_sub(20));
     for (ms, count) in ages.iter().take(usize::from(area.height)) {
         let bar = (u64::from(*count) * room).div_ceil(u64::from(most)) as usize;
+        let known = timeouts
+            .iter()
+            .any(|timeout_ms| round_age(*timeout_ms) == *ms);
         lines.push(Line::from(vec![
             Span::raw(fit(&units::age(*ms), 8, true)),
             Span::raw(fit(&count.to_string(), 8, true)),
             Span::styled(format!(" {}", "█".repeat(bar)), CHART),
+            Span::raw(if known { " ◂" } else { "" }),
         ]));
     }
     if ages.is_empty() {
@@ -79,12 +89,12 @@ fn ages(ages: &[(u64, u32)], buffer: &mut Buffer, area: Rect) {
     put(buffer, area, &lines);
 }
 
-fn bars(bins: &[u32], buffer: &mut Buffer, area: Rect) {
+fn bars(bins: &[u32], timeouts: &[u64], buffer: &mut Buffer, area: Rect) {
     const EIGHTHS: [&str; 8] = [" ", "▁", "▂", "▃", "▄", "▅", "▆", "▇"];
     buffer.set_stringn(
         area.x,
         area.y,
-        "Ends by age at the first end, on a scale of powers",
+        "Ends by age at the first end; ▴ known timeout",
         usize::from(area.width),
         HEAD,
     );
@@ -114,10 +124,19 @@ fn bars(bins: &[u32], buffer: &mut Buffer, area: Rect) {
             buffer.set_string(x, bottom - 1 - line, symbol, CHART);
         }
     }
+    for column in timeouts.iter().map(|ms| column_of(*ms as f64)) {
+        if columns.get(column).is_some_and(|count| *count > 0) {
+            buffer.set_string(area.x + column as u16, bottom, "▴", HEAD);
+        }
+    }
     let mut free = 0;
     for (name, ms) in MARKS {
         let x = column_of(ms as f64);
-        if x < width {
+        let marked = |x: usize| {
+            let at = (area.x + x as u16, bottom);
+            buffer.cell(at).is_some_and(|cell| cell.symbol() == "▴")
+        };
+        if x < width && !marked(x) {
             buffer.set_string(area.x + x as u16, bottom, "│", DIM);
         }
         if x >= free && x + name.len() <= width {

@@ -10,7 +10,8 @@ use super::{
     timeline,
 };
 use crate::{
-    event::{Body, Event, text::Label},
+    core::timeouts::BUILT_IN,
+    event::{Body, End, Event, text::Label},
     tui::{
         columns::{Column, why},
         history::{Entry, Id},
@@ -52,6 +53,7 @@ fn page(model: &Model, entry: &Entry, cells: usize) -> Vec<Line<'static>> {
         );
     }
     if let Body::End { end, .. } = &event.body {
+        hints(end, cells, &mut lines);
         if let Some(moments) = &end.timeline {
             title("Timeline, to scale", &mut lines);
             lines.extend(timeline::draw(&moments.0, cells));
@@ -72,6 +74,22 @@ fn page(model: &Model, entry: &Entry, cells: usize) -> Vec<Line<'static>> {
     related(model, entry, cells, &mut lines);
     keys(event, cells, &mut lines);
     lines
+}
+
+/// The timeouts that fit, and what sets them.
+fn hints(end: &End, cells: usize, lines: &mut Vec<Line<'static>>) {
+    if end.hints.0.is_empty() {
+        return;
+    }
+    title("Timeouts that fit", lines);
+    for hint in &end.hints.0 {
+        let what = match BUILT_IN.get(hint.as_str()) {
+            Some(timeout) => format!("{hint}: {}; set by {}", timeout.what, timeout.setting),
+            None => format!("{hint}: this site's own"),
+        };
+        let rows = wrap(&what, cells).into_iter();
+        lines.extend(rows.map(|line| Line::raw(format!("  {line}"))));
+    }
 }
 
 fn title(text: &str, lines: &mut Vec<Line<'static>>) {
