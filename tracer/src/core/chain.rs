@@ -430,8 +430,10 @@ impl Chains {
 /// The kernel's tick, at most.
 const AT_LEAST_MS: u64 = 10;
 
+/// Since the last payload in either direction.
 fn waited_ms(hop: &Hop) -> u64 {
-    hop.idle.tx_ms.or(hop.idle.rx_ms).unwrap_or(0)
+    let Idle { rx_ms, tx_ms } = hop.idle;
+    rx_ms.into_iter().chain(tx_ms).min().unwrap_or(0)
 }
 
 /// What came in at one side went out at the other, both ways.
@@ -459,3 +461,6 @@ pub fn find(
     }
     Hop::live(&conn, jiffy_ns, renames)
 }
+
+#[cfg(test)]
+mod tests;
