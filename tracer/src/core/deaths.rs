@@ -16,7 +16,15 @@ const GENERATION: usize = 4_096;
 /// A signal explains an exit for this long: orderly shutdowns take their time.
 const RECENT_NS: u64 = 120_000_000_000;
 
-/// kmsg and gdb spell it so too: the low seven bits are the signal.
+/// SIGINT, SIGQUIT, SIGABRT, SIGTERM: they ask for the end also where they are caught. SIGHUP mostly
+/// asks a daemon to read its configuration again.
+const ASKS: [u8; 4] = [2, 3, 6, 15];
+
+/// What a process that was asked to end closes within this, it closes for that. An interpreter that
+/// unwinds closes its sockets before it exits.
+const PROMPT_NS: u64 = 1_000_000_000;
+
+/// The low seven bits of an exit code are the signal (wait(2)).
 const SIGNAL_MASK: u32 = 0x7f;
 
 #[derive(Clone, Copy, Debug)]
@@ -28,10 +36,10 @@ struct Sent {
     oom: bool,
 }
 
-/// How a process ended.
+/// How a process ended, or what made it end its connections.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Death {
-    /// `None`: it exited by itself, with `status`.
+    /// `None`: it exited by itself, with `status`, or has not exited yet.
     pub signal: Option<Signal>,
     pub status: Option<u32>,
     pub told: Option<Told>,
@@ -76,12 +84,16 @@ impl Deaths {
             .insert(body.target_tgid, (body.target_start_ns, sent));
     }
 
-    /// How `task` ended, which closed a connection at `at_ns` by exiting; `None` if it did not exit.
+    /// How `task` ended, which closed a connection at `at_ns`; `None` if it neither exited nor had
+    /// just been asked to.
     pub fn of(&self, task: &Task, at_ns: u64, renames: &Renames) -> Option<Death> {
-        if task.flags & PF_EXITING == 0 {
+        let exits = task.flags & PF_EXITING != 0;
+        if !exits && self.young.is_empty() {
             return None;
         }
-        let signal = Some(Signal((task.exit_code & SIGNAL_MASK) as u8)).filter(|s| s.0 != 0);
+        let signal =
+            Some(Signal((task.exit_code & SIGNAL_MASK) as u8)).filter(|s| exits && s.0 != 0);
+        let recent_ns = if exits { RECENT_NS } else { PROMPT_NS };
         let sent = self
             .young
             .get(&task.tgid)
@@ -89,11 +101,17 @@ impl Deaths {
             // Before 6.8 the victim's start is not told.
             .filter(|(start_ns, _)| *start_ns == task.start_ns || *start_ns == 0)
             .map(|(_, sent)| sent)
-            .filter(|sent| at_ns.saturating_sub(sent.at_ns) < RECENT_NS)
-            .filter(|sent| signal.is_none_or(|signal| signal == sent.signal));
+            .filter(|sent| sent.at_ns <= at_ns && at_ns - sent.at_ns < recent_ns)
+            .filter(|sent| match signal {
+                Some(signal) => signal == sent.signal,
+                None => ASKS.contains(&sent.signal.0),
+            });
+        if !exits && sent.is_none() {
+            return None;
+        }
         Some(Death {
             signal,
-            status: signal.is_none().then_some(task.exit_code >> 8 & 0xff),
+            status: (exits && signal.is_none()).then_some(task.exit_code >> 8 & 0xff),
             told: sent.map(|sent| Told {
                 signal: sent.signal,
                 before_ms: at_ns.saturating_sub(sent.at_ns) / 1_000_000,
@@ -178,11 +196,25 @@ mod tests {
         let mut deaths = Deaths::default();
         deaths.note(&sent(SIGKILL, &task(7, 100, 9), 10, Some(2), 0));
         assert_eq!(of(&deaths, &task(7, 200, 9), 11).told, None);
+    }
+
+    #[test]
+    fn a_process_that_was_asked_to_end_closes_its_sockets_for_that() {
         let alive = Task {
             flags: 0,
             ..task(7, 100, 0)
         };
-        assert_eq!(deaths.of(&alive, 11, &Renames::default()), None);
+        let of =
+            |deaths: &Deaths, at_ms: u64| deaths.of(&alive, at_ms * 1_000_000, &Renames::default());
+        let mut deaths = Deaths::default();
+        assert_eq!(of(&deaths, 11), None);
+        deaths.note(&sent(6, &alive, 10, Some(2), sender::PROCESS));
+        assert_eq!(of(&deaths, 9), None, "before it was asked");
+        let death = of(&deaths, 15).expect("it was asked");
+        assert_eq!((death.signal, death.status), (None, None));
+        assert_eq!(of(&deaths, 1_011), None, "it lives on");
+        deaths.note(&sent(1, &alive, 20, Some(2), sender::PROCESS));
+        assert_eq!(of(&deaths, 21), None, "a reload");
     }
 
     #[test]

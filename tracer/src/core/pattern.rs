@@ -41,7 +41,7 @@ pub struct Found {
 
 /// The first pattern that fits. `silent`: the peer had fallen silent, as far as that was seen.
 pub fn pattern(conn: &Conn, ids: &Ids, end: &End, silent: Option<&Silent>) -> Option<Found> {
-    let exits = owner_exits(conn);
+    let exits = owner_exits(conn) || owner_was_told_to(ids, end);
     if let Some(idle_ms) = silent.and_then(forgotten_ms)
         && end.how == How::Timeout
         && !exits
@@ -91,6 +91,14 @@ fn forgotten_ms(silent: &Silent) -> Option<u64> {
     silent
         .idle_before_ms
         .filter(|idle_ms| *idle_ms >= FORGOTTEN_MS)
+}
+
+/// It closed it because it had just been sent a signal that asks a process to end.
+fn owner_was_told_to(ids: &Ids, end: &End) -> bool {
+    end.closed_by == ClosedBy::Local
+        && end.killer_signal.0.is_some()
+        && ids.closer_pid.is_some()
+        && ids.closer_pid == ids.pid
 }
 
 struct View<'a> {

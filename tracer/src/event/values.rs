@@ -224,7 +224,7 @@ names! {
 
 names! {
     pub enum Pattern {
-        /// The process that owned the socket exited or was killed.
+        /// The process that owned the socket exited, was killed, or had just been told to end.
         ProcessExit = "process_exit",
         /// The peer vanished without FIN or RST.
         DeadPeer = "dead_peer",

@@ -3,6 +3,7 @@
 
 mod bytes;
 mod cli;
+mod deaths;
 mod endings;
 mod filters;
 mod lab;
@@ -57,6 +58,7 @@ fn main() {
         bytes::tests(),
         owners::tests(),
         pairs::tests(),
+        deaths::tests(),
         filters::tests(),
         stories::tests(),
         timeouts::tests(),

@@ -91,7 +91,7 @@ impl Teller<'_> {
     fn at_age(&self) -> String {
         let age = self.age();
         match self.end.closed_by {
-            ClosedBy::Local => age + &exit::clause(self.end),
+            ClosedBy::Local => age + &exit::clause(self.ids, self.end),
             _ => age,
         }
     }
@@ -118,7 +118,7 @@ impl Teller<'_> {
         };
         let when = when + self.aside;
         let exit = match self.end.closed_by {
-            ClosedBy::Local => exit::clause(self.end),
+            ClosedBy::Local => exit::clause(self.ids, self.end),
             _ => String::new(),
         };
         let comma = if when.starts_with(',') && !exit.is_empty() {

@@ -6,7 +6,7 @@ use nix::sys::signal::Signal;
 
 use super::*;
 use crate::lab::agent::Agent;
-use expect::{ABORT_LINGER0, ABORT_UNREAD, FIN_LOCAL, FIN_PEER, RST_PEER, is};
+use expect::{ABORT_LINGER0, ABORT_UNREAD, FIN_LOCAL, FIN_PEER, RST_PEER, is, null};
 
 pub const ROWS: [Row; 4] = [
     Row::new("exit", exit),
@@ -43,22 +43,27 @@ fn victims(net: &Net, count: usize) -> Vec<Pair> {
 
 /// exit(2) with everything read: FIN.
 pub fn exit(net: &Net, count: usize) -> Vec<End> {
-    fin_by(net, count, |victim| victim.exit())
+    fin_by(net, count, |victim| victim.exit(), by_itself)
 }
 
 /// SIGKILL with everything read: FIN.
 pub fn sigkill(net: &Net, count: usize) -> Vec<End> {
-    fin_by(net, count, |victim| victim.kill(Signal::SIGKILL))
+    fin_by(
+        net,
+        count,
+        |victim| victim.kill(Signal::SIGKILL),
+        by_sigkill,
+    )
 }
 
-fn fin_by(net: &Net, count: usize, end: fn(&Agent)) -> Vec<End> {
+fn fin_by(net: &Net, count: usize, end: fn(&Agent), how: fn(End) -> End) -> Vec<End> {
     let mut ends = Vec::new();
     for pair in victims(net, count) {
         end(&pair.x.agent);
         pair.y.read_eof();
         pair.y.close();
         let (x, y) = both(net, &pair, FIN_LOCAL, FIN_PEER);
-        ends.push(of_dead(x, &pair.x.agent).resets(&[]));
+        ends.push(how(of_dead(x, &pair.x.agent)).resets(&[]));
         ends.push(y.closer(&pair.y.agent).resets(&[]).io_errors(&[]));
     }
     ends
@@ -100,7 +105,7 @@ fn reset(net: &Net, pair: &Pair, verdict: Verdict, sent: Reset) -> [End; 2] {
     pair.y.close();
     let (x, y) = both(net, pair, verdict, RST_PEER);
     [
-        of_dead(x, &pair.x.agent)
+        by_sigkill(of_dead(x, &pair.x.agent))
             .want("state", is("established"))
             .resets(&[sent]),
         reset_by_peer(y).errors(Some("ECONNRESET"), None, 1, false),
@@ -109,6 +114,23 @@ fn reset(net: &Net, pair: &Pair, verdict: Verdict, sent: Reset) -> [End; 2] {
 
 fn of_dead(end: End, victim: &Arc<Agent>) -> End {
     end.closer(victim)
-        .want("pattern", Want::NullOr(Box::new(is("process_exit"))))
+        .want("pattern", is("process_exit"))
         .io_errors(&[])
+}
+
+/// exit(0), and nobody had asked for it.
+fn by_itself(end: End) -> End {
+    end.want("exit_status", is(0))
+        .want("exit_signal", null())
+        .want("killer_signal", null())
+        .want("killer_pid", null())
+}
+
+/// Killed by this process.
+fn by_sigkill(end: End) -> End {
+    end.want("exit_signal", is("SIGKILL"))
+        .want("exit_status", null())
+        .want("killer_signal", is("SIGKILL"))
+        .want("killer_pid", is(std::process::id()))
+        .want("oom_killed", null())
 }
