@@ -13,6 +13,7 @@ mod owners;
 mod pairs;
 mod resets;
 mod rows;
+mod stalls;
 mod stories;
 mod timeouts;
 mod tui;
@@ -60,6 +61,7 @@ fn main() {
         pairs::tests(),
         deaths::tests(),
         filters::tests(),
+        stalls::tests(),
         stories::tests(),
         timeouts::tests(),
         names::tests(),

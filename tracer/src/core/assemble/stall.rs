@@ -101,7 +101,7 @@ impl Assembler {
 /// The setting by which the kernel gave a connection up, where it is known.
 pub fn decided_by(reason: Reason, sock: &SockSnap, silent: Option<&Silent>) -> Option<String> {
     match reason {
-        Reason::TimeoutUser => Some(format!("{} ms", sock.user_timeout_ms)),
+        Reason::TimeoutUser => Some(format!("TCP_USER_TIMEOUT = {} ms", sock.user_timeout_ms)),
         Reason::TimeoutRetrans | Reason::TimeoutProbe | Reason::TimeoutKeepalive => {
             silent?.decided_by()
         }
