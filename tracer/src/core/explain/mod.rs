@@ -13,7 +13,7 @@ pub use timeouts::aside;
 use super::pattern;
 use crate::event::{
     End, Ids,
-    values::{ClosedBy, Errno, How, Pattern, Reason},
+    values::{ClosedBy, Errno, How, Pattern, Reason, Role},
 };
 
 /// What comes less than this after something else follows from it.
@@ -318,7 +318,10 @@ impl Teller<'_> {
                     && end.io_errors == 0
                     && end.tx_after_fin_bytes != Some(0) =>
             {
-                let lost = "what it had written after the peer's FIN was lost";
+                let lost = match end.pattern {
+                    Some(Pattern::PeerGaveUpWaiting) => "its response was lost",
+                    _ => "what it had written after the peer's FIN was lost",
+                };
                 if self.sends_seen {
                     format!("So far no send of {us} has failed, but {lost}.")
                 } else {
@@ -343,19 +346,30 @@ impl Teller<'_> {
                 format!("{} that {us} had written were never sent.", Bytes(unsent))
             }
             _ if unsent > 0 => format!(
-                "{} that {us} had written were not acknowledged and {} were never sent.",
+                "{} that {us} had written were not acknowledged and {} were never sent{}.",
                 Bytes(unacked),
-                Bytes(unsent)
+                Bytes(unsent),
+                self.incomplete()
             ),
             _ if unacked > 0 => format!(
-                "{} that {us} had written were not acknowledged.",
-                Bytes(unacked)
+                "{} that {us} had written were not acknowledged{}.",
+                Bytes(unacked),
+                self.incomplete()
             ),
             Reason::FinPeer if end.tx_after_fin_bytes.unwrap_or(0) > 0 => format!(
                 "{us} wrote {} more after that, and the peer took them.",
                 Bytes(end.tx_after_fin_bytes.unwrap_or(0))
             ),
             _ => self.call_errors(),
+        }
+    }
+
+    /// What lost data means to the one that waited for it.
+    fn incomplete(&self) -> &'static str {
+        match self.ids.role {
+            Role::Server => ", so the response may not have arrived whole",
+            Role::Client => ", so the request may not have arrived whole",
+            Role::Unknown => "",
         }
     }
 
