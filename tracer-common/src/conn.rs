@@ -58,11 +58,14 @@ pub mod flag {
     pub const TX_BEFORE_FIN: u32 = 1 << 17;
     /// ICMP reported an error before the end. A process may consume it unseen (SO_ERROR).
     pub const ICMP_ERROR: u32 = 1 << 18;
-    /// Payload was received since the link was made: what is sent next begins a new exchange.
-    pub const RX_SINCE_LINK: u32 = 1 << 19;
+    /// An active socket received payload since the link was made, a passive one sent some: what is
+    /// sent, received next begins a new exchange.
+    pub const ANSWERED: u32 = 1 << 19;
     /// The other end, on this node, closed first and has more to tell: it is linked, or its process
     /// exited.
     pub const PEER_TELLS: u32 = 1 << 20;
+    /// In the queue of a thread's `LAST_RX`.
+    pub const QUEUED: u32 = 1 << 21;
 }
 
 /// One entry of the `CONNS` map, keyed by the address of `struct sock` and overwritten at every
@@ -208,6 +211,21 @@ pub const RX_THREADS: u32 = 16_384;
 /// Slots for processes, by tgid, after those of the threads: the connection accepted last.
 pub const RX_PROCESSES: u32 = 4_096;
 
+/// Requests that a thread has received and neither answered nor passed on: one turn of an event
+/// loop may take in many before it passes on the first.
+pub const RX_QUEUE: u32 = 16;
+
+/// A passive socket that gave payload.
+#[repr(C)]
+#[cfg_attr(feature = "user", derive(zerocopy::FromBytes))]
+#[derive(Clone, Copy, Debug)]
+pub struct Received {
+    pub sk: u64,
+    /// 0 when it was answered.
+    pub cookie: u64,
+    pub jiffies: u64,
+}
+
 /// Value of the `LAST_RX` map: the passive socket that gave a thread its last payload, or that a
 /// process accepted last. The newest one has the slot.
 #[repr(C)]
@@ -224,6 +242,10 @@ pub struct LastRx {
     /// The socket that gave the thread an end of file or an error last, and when.
     pub eof_cookie: u64,
     pub eof_jiffies: u64,
+    /// Positions of the oldest in the queue and behind the newest.
+    pub first: u32,
+    pub end: u32,
+    pub queue: [Received; RX_QUEUE as usize],
 }
 
-crate::assert_size!(LastRx, 56);
+crate::assert_size!(LastRx, 448);

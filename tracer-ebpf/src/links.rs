@@ -1,13 +1,15 @@
 //! Which connections of one process belong together: a proxy receives from its client, and in the
 //! same breath connects or sends to its backend. A thread's last receive is noted; a connect or
-//! send of that thread soon after it makes the link, on both entries. The daemon decides from order
-//! and time whether the end of one brought about the end of the other.
+//! send of that thread soon after it makes the link, on both entries. One turn of an event loop may
+//! receive from many clients before it connects for the first: those wait in a queue, and what is
+//! connected or sent goes with the oldest. The daemon decides from order and time whether the end of
+//! one brought about the end of the other.
 //!
 //! Only a passive socket is linked with an active one: threads of a server that serve many clients
 //! in turn must not link those with each other.
 
 use aya_ebpf::helpers::bpf_get_current_pid_tgid;
-use tracer_common::conn::{Conn, RX_PROCESSES, RX_THREADS, flag};
+use tracer_common::conn::{Conn, LastRx, RX_PROCESSES, RX_QUEUE, RX_THREADS, Received, flag};
 
 use crate::{
     conns,
@@ -15,6 +17,9 @@ use crate::{
     maps::LAST_RX,
     sock::{Sock, jiffies},
 };
+
+/// In the queue a request grows old later than outside: it leaves when it is answered.
+const QUEUE_TURNS: u64 = 8;
 
 const ENDED: u32 = flag::LOCAL_FIN | flag::PEER_FIN | flag::CLOSED;
 
@@ -29,19 +34,84 @@ fn process_slot(tgid: u32) -> u32 {
 }
 
 #[inline(always)]
-fn note(slot: u32, who: u64, tid: u32, sk: u64, cookie: u64) {
-    if let Some(last) = LAST_RX.get_ptr_mut(slot) {
-        // SAFETY: a slot of an array map. Threads that share it may tear it: `who` and the cookie of
-        // the entry behind `sk` are checked when it is read.
-        let last = unsafe { &mut *last };
-        if last.who != who {
-            last.who = who;
-            last.eof_cookie = 0;
+fn note(slot: u32, who: u64, tid: u32, sk: u64, cookie: u64) -> Option<&'static mut LastRx> {
+    let last = LAST_RX.get_ptr_mut(slot)?;
+    // SAFETY: a slot of an array map. Threads that share it may tear it: `who` and the cookie of
+    // the entry behind `sk` are checked when it is read.
+    let last = unsafe { &mut *last };
+    if last.who != who {
+        take_over(last, who);
+    }
+    last.sk = sk;
+    last.cookie = cookie;
+    last.jiffies = jiffies();
+    last.tid = tid as u64;
+    Some(last)
+}
+
+#[inline(always)]
+fn take_over(last: &mut LastRx, who: u64) {
+    last.who = who;
+    last.cookie = 0;
+    last.eof_cookie = 0;
+    last.first = last.end;
+}
+
+/// A request waits to be answered or passed on.
+#[inline(always)]
+fn enqueue(last: &mut LastRx, sk: Sock, conn: &mut Conn) {
+    if last.end.wrapping_sub(last.first) >= RX_QUEUE {
+        // One that is lost would give its place to another: rather none of them.
+        last.first = last.end;
+        return;
+    }
+    conn.flags |= flag::QUEUED;
+    last.queue[(last.end % RX_QUEUE) as usize] = Received {
+        sk: sk.key(),
+        cookie: conn.cookie,
+        jiffies: jiffies(),
+    };
+    last.end = last.end.wrapping_add(1);
+}
+
+/// The oldest request that waits.
+#[inline(always)]
+fn dequeue(last: &mut LastRx) -> Option<Received> {
+    for _ in 0..RX_QUEUE {
+        if last.first == last.end {
+            return None;
         }
-        last.sk = sk;
-        last.cookie = cookie;
-        last.jiffies = jiffies();
-        last.tid = tid as u64;
+        let oldest = last.queue[(last.first % RX_QUEUE) as usize];
+        last.first = last.first.wrapping_add(1);
+        let age = jiffies().wrapping_sub(oldest.jiffies);
+        if oldest.cookie == 0 || age > QUEUE_TURNS * link_jiffies() {
+            continue;
+        }
+        let Some(conn) = conns::get_key(oldest.sk) else {
+            continue;
+        };
+        if conn.cookie == oldest.cookie && !conn.has(ENDED) {
+            return Some(oldest);
+        }
+    }
+    None
+}
+
+/// A request was answered without anybody's help.
+#[inline(always)]
+fn leave_queue(conn: &mut Conn) {
+    conn.flags &= !flag::QUEUED;
+    let pid_tgid = bpf_get_current_pid_tgid();
+    let Some(last) = LAST_RX.get_ptr_mut(thread_slot(pid_tgid)) else {
+        return;
+    };
+    // SAFETY: as in `note`.
+    let last = unsafe { &mut *last };
+    for place in 0..RX_QUEUE {
+        let waiting = &mut last.queue[place as usize];
+        if waiting.cookie == conn.cookie {
+            waiting.cookie = 0;
+        }
     }
 }
 
@@ -56,8 +126,7 @@ pub fn ended(conn: &Conn) {
         // SAFETY: as in `note`.
         let last = unsafe { &mut *last };
         if last.who != pid_tgid {
-            last.who = pid_tgid;
-            last.cookie = 0;
+            take_over(last, pid_tgid);
         }
         last.eof_cookie = conn.cookie;
         last.eof_jiffies = jiffies();
@@ -85,19 +154,22 @@ pub fn ending(conn: &mut Conn) {
 #[inline(always)]
 pub fn received(sk: Sock, conn: &mut Conn) {
     if conn.has(flag::ACTIVE) {
-        if conn.link_cookie != 0 && !conn.has(flag::RX_SINCE_LINK) {
-            conn.flags |= flag::RX_SINCE_LINK;
+        if conn.link_cookie != 0 && !conn.has(flag::ANSWERED) {
+            conn.flags |= flag::ANSWERED;
         }
         return;
     }
     let pid_tgid = bpf_get_current_pid_tgid();
-    note(
-        thread_slot(pid_tgid),
-        pid_tgid,
-        pid_tgid as u32,
-        sk.key(),
-        conn.cookie,
-    );
+    let tid = pid_tgid as u32;
+    let last = note(thread_slot(pid_tgid), pid_tgid, tid, sk.key(), conn.cookie);
+    // The rest of a request that waits or was passed on is not another one.
+    let is_new = conn.link_cookie == 0 || conn.has(flag::ANSWERED);
+    if is_new
+        && !conn.has(flag::QUEUED)
+        && let Some(last) = last
+    {
+        enqueue(last, sk, conn);
+    }
 }
 
 /// A process accepted a socket. What it connects next may be for that one, also from another
@@ -129,10 +201,16 @@ pub fn connecting(sk: Sock, conn: &mut Conn) {
 /// same exchange.
 #[inline(always)]
 pub fn sent(sk: Sock, conn: &mut Conn) {
-    if conn.has(flag::PASSIVE | ENDED) {
+    if conn.has(flag::PASSIVE) {
+        if conn.link_cookie != 0 && !conn.has(flag::ANSWERED) {
+            conn.flags |= flag::ANSWERED;
+        }
+        if conn.has(flag::QUEUED) {
+            leave_queue(conn);
+        }
         return;
     }
-    if conn.link_cookie != 0 && !conn.has(flag::RX_SINCE_LINK) {
+    if conn.has(ENDED) || (conn.link_cookie != 0 && !conn.has(flag::ANSWERED)) {
         return;
     }
     let pid_tgid = bpf_get_current_pid_tgid();
@@ -141,14 +219,24 @@ pub fn sent(sk: Sock, conn: &mut Conn) {
     }
 }
 
-/// Links with what the slot holds, if that is `who`'s, fresh, and still open.
+/// Links with the oldest request that waits in the slot, or with what the slot had last, if that is
+/// `who`'s, fresh, and still open.
 #[inline(always)]
 fn link(sk: Sock, conn: &mut Conn, slot: u32, who: u64) -> bool {
-    let Some(last) = LAST_RX.get(slot).copied() else {
+    let Some(last) = LAST_RX.get_ptr_mut(slot) else {
         return false;
     };
-    if last.who != who
-        || last.cookie == 0
+    // SAFETY: as in `note`.
+    let last = unsafe { &mut *last };
+    if last.who != who {
+        return false;
+    }
+    if let Some(waiting) = dequeue(last) {
+        last.sk = waiting.sk;
+        last.cookie = waiting.cookie;
+        last.jiffies = jiffies();
+    }
+    if last.cookie == 0
         || last.sk == sk.key()
         || jiffies().wrapping_sub(last.jiffies) > link_jiffies()
     {
@@ -163,9 +251,10 @@ fn link(sk: Sock, conn: &mut Conn, slot: u32, who: u64) -> bool {
     conn.link_sk = last.sk;
     conn.link_cookie = last.cookie;
     conn.link_tid = last.tid as u32;
-    conn.flags &= !flag::RX_SINCE_LINK;
+    conn.flags &= !flag::ANSWERED;
     other.link_sk = sk.key();
     other.link_cookie = conn.cookie;
     other.link_tid = last.tid as u32;
+    other.flags &= !(flag::ANSWERED | flag::QUEUED);
     true
 }

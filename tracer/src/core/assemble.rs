@@ -272,6 +272,12 @@ impl Assembler {
             },
             bytes,
             silent: self.stalls.at_end(head, conn, sock),
+            aborts: match verdict.closed_by {
+                ClosedBy::Peer => self.deaths.aborts(&conn.peer_owner, conn.peer_fin_ns),
+                _ => self
+                    .deaths
+                    .aborts(&conn.closer, own_end_ns(&finished.close)),
+            },
         }
     }
 
@@ -446,14 +452,11 @@ impl Assembler {
         }
     }
 
-    /// How the process died that ended the connection by dying.
+    /// How the process died that ended the connection by dying, or what it had been told to.
     fn tell_death(&self, finished: &Finished, end: &mut End) {
-        let Record { head, conn, .. } = &finished.close;
-        let at_ns = match conn.local_fin_ns {
-            0 => head.ts_ns,
-            at_ns => at_ns,
-        };
-        let Some(death) = self.deaths.of(&conn.closer, at_ns, &self.renames) else {
+        let at_ns = own_end_ns(&finished.close);
+        let closer = &finished.close.conn.closer;
+        let Some(death) = self.deaths.of(closer, at_ns, &self.renames) else {
             return;
         };
         end.exit_signal = death.signal.into();
@@ -646,6 +649,14 @@ impl From<Way> for Behind {
             root: Some(way.root),
             chain: is_chain.then_some(List(way.deeds)),
         }
+    }
+}
+
+/// When our process closed it, or when it ended otherwise.
+fn own_end_ns(close: &Record) -> u64 {
+    match close.conn.local_fin_ns {
+        0 => close.head.ts_ns,
+        at_ns => at_ns,
     }
 }
 

@@ -8,7 +8,9 @@
 //!   file; or, as where bytes are only passed on, both carried the same number of them;
 //! - nothing more was received in between: then it ended for what was received;
 //! - something was wrong: an answer was owed, data was lost, a process died. Orderly ends follow
-//!   each other too, and nobody has to know. An upstream that had answered was not given up.
+//!   each other too, and nobody has to know. An upstream that had answered was not given up, unless
+//!   the client was cut off. One that owes its answer to a client that the proxy has answered itself
+//!   had been given up before that client left.
 //!
 //! A process that exits, or that closes many connections of different ages at once (a reload), ends
 //! them itself.
@@ -34,7 +36,7 @@ use super::{
 };
 use crate::event::{
     text::Label,
-    values::{ClosedBy, How, Reason, Role},
+    values::{ClosedBy, How, LastData, Reason, Role},
 };
 
 /// What follows from an end follows within this: a turn of a busy event loop, some waits for a CPU.
@@ -77,6 +79,8 @@ pub struct Hop {
     first_end_ns: u64,
     closed_by: ClosedBy,
     abnormal: bool,
+    /// Not an orderly FIN.
+    cut: bool,
     exits: bool,
     role: Role,
     owner: Task,
@@ -153,7 +157,8 @@ impl Hop {
             facts.first_end_ns?,
         );
         hop.cookie = finished.close.head.cookie;
-        hop.abnormal |= cut_short || lost || finished.sent.is_some();
+        hop.cut = cut_short;
+        hop.abnormal |= cut_short || lost || finished.sent.is_some() || facts.aborts;
         hop.bytes = bytes.rx.zip(bytes.tx);
         hop.tell(conn, verdict.how, renames);
         Some(hop)
@@ -197,6 +202,7 @@ impl Hop {
             first_end_ns,
             closed_by,
             abnormal: exits || clean::awaits_answer(role, last_data(role, &idle), &idle),
+            cut: false,
             exits,
             role,
             owner: conn.owner,
@@ -335,12 +341,14 @@ impl Chains {
                 let caused = self
                     .known_or(hop.link, find)
                     .filter(|cause| self.brings_about(cause, hop))
-                    .and_then(|cause| Some((cause.cookie, self.walk(&cause, seen, find)?)))
+                    .and_then(|cause| Some((self.walk(&cause, seen, find)?, cause)))
                     // An upstream that owed nothing was not given up; a client may be.
-                    .filter(|(_, way)| hop.abnormal || (way.abnormal && hop.role == Role::Server));
+                    .filter(|(way, cause)| {
+                        hop.abnormal || cause.cut || (way.abnormal && hop.role == Role::Server)
+                    });
                 Some(match caused {
-                    Some((cause, mut way)) => {
-                        way.cause = Some(cause);
+                    Some((mut way, cause)) => {
+                        way.cause = Some(cause.cookie);
                         way.deeds.push(hop.deed.clone());
                         way.abnormal |= hop.abnormal;
                         way
@@ -409,6 +417,7 @@ impl Chains {
             && between_ns <= AT_ONCE_NS
             && (by_thread || passed_on(cause, hop))
             && !received_since
+            && !answers_for(cause, hop)
             && (cause.closed_by != ClosedBy::Local
                 || (cause.abnormal && !self.is_one_of_many(cause)))
     }
@@ -434,6 +443,21 @@ const AT_LEAST_MS: u64 = 10;
 fn waited_ms(hop: &Hop) -> u64 {
     let Idle { rx_ms, tx_ms } = hop.idle;
     rx_ms.into_iter().chain(tx_ms).min().unwrap_or(0)
+}
+
+/// The process gave its client an answer of its own (a 504, say): it had given up its upstream before
+/// the client left, even if it closed that later.
+fn answers_for(client: &Hop, upstream: &Hop) -> bool {
+    let answered = last_data(client.role, &client.idle) == LastData::Tx
+        && client.idle.tx_ms < client.idle.rx_ms;
+    client.role == Role::Server
+        && upstream.role == Role::Client
+        && answered
+        && clean::awaits_answer(
+            Role::Client,
+            last_data(Role::Client, &upstream.idle),
+            &upstream.idle,
+        )
 }
 
 /// What came in at one side went out at the other, both ways.

@@ -18,7 +18,8 @@ const RECENT_NS: u64 = 120_000_000_000;
 
 /// SIGINT, SIGQUIT, SIGABRT, SIGTERM: they ask for the end also where they are caught. SIGHUP mostly
 /// asks a daemon to read its configuration again.
-const ASKS: [u8; 4] = [2, 3, 6, 15];
+const ASKS: [u8; 4] = [2, 3, SIGABRT.0, 15];
+const SIGABRT: Signal = Signal(6);
 
 /// What a process that was asked to end closes within this, it closes for that. An interpreter that
 /// unwinds closes its sockets before it exits.
@@ -95,12 +96,7 @@ impl Deaths {
             Some(Signal((task.exit_code & SIGNAL_MASK) as u8)).filter(|s| exits && s.0 != 0);
         let recent_ns = if exits { RECENT_NS } else { PROMPT_NS };
         let sent = self
-            .young
-            .get(&task.tgid)
-            .or_else(|| self.old.get(&task.tgid))
-            // Before 6.8 the victim's start is not told.
-            .filter(|(start_ns, _)| *start_ns == task.start_ns || *start_ns == 0)
-            .map(|(_, sent)| sent)
+            .last(task)
             .filter(|sent| sent.at_ns <= at_ns && at_ns - sent.at_ns < recent_ns)
             .filter(|sent| match signal {
                 Some(signal) => signal == sent.signal,
@@ -120,6 +116,25 @@ impl Deaths {
             }),
             oom: sent.is_some_and(|sent| sent.oom),
         })
+    }
+
+    /// Whether `task` had just been told to abort when it closed a connection at `at_ns`: nobody
+    /// ends in good order for that.
+    pub fn aborts(&self, task: &Task, at_ns: u64) -> bool {
+        let just_before = |sent: &&Sent| sent.at_ns <= at_ns && at_ns - sent.at_ns < PROMPT_NS;
+        self.last(task)
+            .filter(just_before)
+            .is_some_and(|sent| sent.signal == SIGABRT)
+    }
+
+    /// The last signal that was sent to it.
+    fn last(&self, task: &Task) -> Option<&Sent> {
+        self.young
+            .get(&task.tgid)
+            .or_else(|| self.old.get(&task.tgid))
+            // Before 6.8 the victim's start is not told.
+            .filter(|(start_ns, _)| *start_ns == task.start_ns || *start_ns == 0)
+            .map(|(_, sent)| sent)
     }
 }
 
@@ -213,6 +228,8 @@ mod tests {
         let death = of(&deaths, 15).expect("it was asked");
         assert_eq!((death.signal, death.status), (None, None));
         assert_eq!(of(&deaths, 1_011), None, "it lives on");
+        let aborts = |deaths: &Deaths, at_ms: u64| deaths.aborts(&alive, at_ms * 1_000_000);
+        assert!(aborts(&deaths, 15) && !aborts(&deaths, 9) && !aborts(&deaths, 1_011));
         deaths.note(&sent(1, &alive, 20, Some(2), sender::PROCESS));
         assert_eq!(of(&deaths, 21), None, "a reload");
     }

@@ -19,4 +19,6 @@ pub struct Facts {
     pub bytes: Bytes,
     /// The peer had fallen silent, and a walk over the connections had seen it.
     pub silent: Option<Silent>,
+    /// The process that ended it, at whichever end, had just been told to abort.
+    pub aborts: bool,
 }

@@ -2,6 +2,7 @@
 //! compared with what was done. They need root; README.md in this folder says how to run and extend them.
 
 mod bytes;
+mod chains;
 mod cli;
 mod deaths;
 mod endings;
@@ -64,6 +65,7 @@ fn main() {
         stalls::tests(),
         stories::tests(),
         timeouts::tests(),
+        chains::tests(),
         names::tests(),
         load::tests(),
         tui::tests(),

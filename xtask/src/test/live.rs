@@ -25,6 +25,8 @@ const PACKAGES: &[&str] = &[
     "iptables",
     "nftables",
     "nginx-light",
+    "haproxy",
+    "gunicorn",
     "golang-go",
     "curl",
     "jq",

@@ -45,6 +45,11 @@ impl Program {
         self.child.id().into()
     }
 
+    /// What it has said so far.
+    pub fn said(&self) -> Vec<String> {
+        self.output.lock().expect("not poisoned").clone()
+    }
+
     pub fn says(&self, text: &str, patience: Duration) -> String {
         let deadline = Instant::now() + patience;
         loop {
