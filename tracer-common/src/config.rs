@@ -41,6 +41,8 @@ pub struct Config {
     pub has_rst_reason: u32,
     /// 1: bpf_get_current_task_btf exists (5.11).
     pub has_task_btf: u32,
+    /// 1: tracing programs may call bpf_get_socket_cookie (5.12).
+    pub has_socket_cookie: u32,
     /// A receive this many jiffies ago may still be what a send or connect of its thread is for.
     pub link_jiffies: u32,
     /// 1: the first argument of mark_victim is the task (6.8), not its pid.
@@ -63,6 +65,7 @@ impl Config {
         repair_mask: 0,
         has_rst_reason: 0,
         has_task_btf: 0,
+        has_socket_cookie: 0,
         link_jiffies: 1,
         has_victim_task: 0,
         usec_ts_mask: 0,

@@ -62,13 +62,13 @@ pub fn stand_in(slot: u32) -> Option<&'static mut Conn> {
 
 /// Makes a fresh entry, over whatever socket had this address before.
 #[inline(always)]
-pub fn insert(sk: Sock, flags: u32, owner: Option<Task>, how: u8) {
+pub fn insert(sk: Sock, flags: u32, owner: Task, how: u8) {
     let mut place = MaybeUninit::uninit();
     let conn = empty(&mut place);
     conn.cookie = sk.cookie();
     conn.birth_ns = now();
     conn.flags = flags;
-    if let Some(owner) = owner {
+    if owner.is_known() {
         copy(&raw mut conn.owner, &raw const owner);
         conn.attribution = how;
     }

@@ -2,14 +2,17 @@
 
 use core::{ffi::c_void, ptr};
 
-use aya_ebpf::helpers::generated::{bpf_get_socket_cookie, bpf_jiffies64, bpf_skc_to_tcp_sock};
+use aya_ebpf::helpers::generated::{
+    bpf_get_smp_processor_id, bpf_get_socket_cookie, bpf_jiffies64, bpf_ktime_get_ns,
+    bpf_skc_to_tcp_sock,
+};
 use tracer_common::{
     proto::{AF_INET, AF_INET6, IPPROTO_MPTCP, IPPROTO_TCP},
     sock::{SockSnap, sock_bit, sock_flag},
 };
 
 use crate::{
-    globals::{offset, repair_mask},
+    globals::{has_socket_cookie, offset, repair_mask},
     read::{field, pointer, probe},
 };
 
@@ -86,9 +89,15 @@ impl Sock {
         !pointer(self.0, offset!(sk_socket)).is_null()
     }
 
-    /// Makes one if there is none yet, as ss does.
+    /// Makes one if there is none yet, as ss does. Where programs may not ask for it, a number of
+    /// our own that is as unique: to be kept by whoever asks.
     #[inline(always)]
     pub fn cookie(self) -> u64 {
+        if !has_socket_cookie() {
+            // SAFETY: no arguments.
+            let (now, cpu) = unsafe { (bpf_ktime_get_ns(), bpf_get_smp_processor_id()) };
+            return now << 6 | (cpu & 63) as u64;
+        }
         // SAFETY: a socket pointer that the verifier has typed.
         unsafe { bpf_get_socket_cookie(self.0.cast_mut()) }
     }

@@ -1,7 +1,7 @@
 //! The current task. Only true of a socket where its state change proves task context
 //! (conns.rs says where): in softirq, current is whoever was interrupted.
 
-use core::ffi::c_void;
+use core::{ffi::c_void, mem::MaybeUninit};
 
 use aya_ebpf::helpers::{
     bpf_get_current_pid_tgid, bpf_get_current_task, generated::bpf_get_current_task_btf,
@@ -10,7 +10,7 @@ use tracer_common::task::{PF_EXITING, PF_KTHREAD, Task};
 
 use crate::{
     globals::{has_task_btf, offset},
-    read::{field, pointer, probe},
+    read::{copy, field, pointer, probe},
 };
 
 #[inline(always)]
@@ -48,6 +48,21 @@ pub fn current() -> Option<Task> {
             0
         },
     })
+}
+
+static NONE: Task = Task::NONE;
+
+/// The current process, [`Task::NONE`] for a kernel thread: for use past a branch, where the compiler
+/// may read what an `Option` does not hold, and kernels before 6.4 refuse that.
+#[inline(always)]
+pub fn current_or_none() -> Task {
+    let mut task = MaybeUninit::uninit();
+    copy(task.as_mut_ptr(), &raw const NONE);
+    if let Some(current) = current() {
+        copy(task.as_mut_ptr(), &raw const current);
+    }
+    // SAFETY: every word was written.
+    unsafe { task.assume_init() }
 }
 
 /// The process of `task`, a pointer that the verifier knows nothing of. `None` for a kernel thread

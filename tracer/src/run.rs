@@ -9,7 +9,7 @@ use tokio::{
 };
 
 use crate::{
-    cli::{Settings, Stories},
+    cli::{Hooks, Settings, Stories},
     core::{
         assemble::{Assembler, Run},
         join::Joiner,
@@ -25,6 +25,7 @@ use crate::{
         btf::Btf,
         clock::{monotonic_ns, wall_offset_ns},
         facts::Facts,
+        hooks::Family,
         layout::{Layout, VMLINUX},
         losses::{Losses, Reading},
         priority, privilege,
@@ -60,14 +61,7 @@ pub fn run(settings: Settings, shape: Shape) -> Result<()> {
         (Shape::Lines(_), Some(path)) => Some(Writer::file(path)?),
         (Shape::Lines(_), None) => Some(Writer::stdout()?),
     };
-    let bytes = std::fs::read(VMLINUX).with_context(|| {
-        format!("cannot read {VMLINUX}; tracing needs a kernel with CONFIG_DEBUG_INFO_BTF")
-    })?;
-    let btf = Btf::parse(&bytes).with_context(|| format!("cannot understand {VMLINUX}"))?;
     let facts = Facts::read()?;
-    let mut layout = Layout::resolve(&btf, facts.jiffy_ns)?;
-    layout.filter(&settings.filter);
-    drop(bytes);
 
     // Signals that come while programs are being verified must not be lost.
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -76,11 +70,7 @@ pub fn run(settings: Settings, shape: Shape) -> Result<()> {
         .context("cannot start the event loop")?;
     runtime.block_on(async {
         let signals = Signals::new()?;
-        let sizes = Sizes {
-            ring_bytes: settings.ring_bytes,
-            max_connections: settings.max_connections,
-        };
-        let attached = attach::attach(&layout, sizes)?;
+        let (layout, attached) = attach(&settings, facts.jiffy_ns)?;
         priority::raise();
         let sink = match writer {
             Some(writer) => Sink::Lines(writer),
@@ -94,6 +84,22 @@ pub fn run(settings: Settings, shape: Shape) -> Result<()> {
             .serve(signals)
             .await
     })
+}
+
+/// Reads the kernel's layout and attaches by it.
+fn attach(settings: &Settings, jiffy_ns: u64) -> Result<(Layout, Attached)> {
+    let bytes = std::fs::read(VMLINUX).with_context(|| {
+        format!("cannot read {VMLINUX}; tracing needs a kernel with CONFIG_DEBUG_INFO_BTF")
+    })?;
+    let btf = Btf::parse(&bytes).with_context(|| format!("cannot understand {VMLINUX}"))?;
+    let mut layout = Layout::resolve(&btf, jiffy_ns)?;
+    layout.filter(&settings.filter);
+    let sizes = Sizes {
+        ring_bytes: settings.ring_bytes,
+        max_connections: settings.max_connections,
+    };
+    let attached = attach::attach(&layout, &btf, sizes, family(settings.hooks))?;
+    Ok((layout, attached))
 }
 
 /// What a signal asks for.
@@ -416,11 +422,20 @@ async fn after(duration: Option<Duration>) {
     }
 }
 
+fn family(hooks: Hooks) -> Option<Family> {
+    match hooks {
+        Hooks::Auto => None,
+        Hooks::TpBtf => Some(Family::TpBtf),
+        Hooks::Fentry => Some(Family::Fentry),
+    }
+}
+
 fn hook_state(hook: &attach::HookStatus) -> HookState {
     HookState {
         signal: hook.signal.into(),
         hook: hook.hook.as_str().into(),
         error: hook.error.as_deref().map(Label::from),
+        instead_of: hook.instead_of.as_deref().map(Label::from),
     }
 }
 

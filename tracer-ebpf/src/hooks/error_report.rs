@@ -1,5 +1,5 @@
-//! hook: tp_btf inet_sk_error_report (sk)
-//! kernels: 5.14 and later
+//! hook: tp_btf inet_sk_error_report (sk); before 5.14 fentry sock_def_error_report (sk)
+//! kernels: 5.14 and later by the tracepoint, before by what it was put into
 //! context: softirq, or process when the backlog is worked off
 //! fields: sk_protocol, skc_family, skc_state, sk_err, sk_err_soft
 //!
@@ -11,14 +11,26 @@
 
 use core::ffi::c_void;
 
-use aya_ebpf::{macros::btf_tracepoint, programs::BtfTracePointContext};
+use aya_ebpf::{
+    macros::{btf_tracepoint, fentry},
+    programs::{BtfTracePointContext, FEntryContext},
+};
 use tracer_common::{conn::flag, state};
 
 use crate::{conns, sock::Sock};
 
 #[btf_tracepoint(function = "inet_sk_error_report")]
 pub fn error_report(ctx: BtfTracePointContext) -> i32 {
-    let sk: *const c_void = ctx.arg(0);
+    on_error(ctx.arg(0))
+}
+
+#[fentry(function = "sock_def_error_report")]
+pub fn error_report_call(ctx: FEntryContext) -> i32 {
+    on_error(ctx.arg(0))
+}
+
+#[inline(always)]
+fn on_error(sk: *const c_void) -> i32 {
     let sk = Sock::new(sk);
     if !sk.is_inet() || !sk.is_tcp() {
         return 0;

@@ -42,20 +42,19 @@ const TOLD: u32 = 3;
 
 #[btf_tracepoint(function = "sock_send_length")]
 pub fn send_length(ctx: BtfTracePointContext) -> i32 {
-    on_io(&ctx, kind::SEND_ERROR);
+    on_io(ctx.arg(0), ctx.arg(1), kind::SEND_ERROR);
     0
 }
 
 #[btf_tracepoint(function = "sock_recv_length")]
 pub fn recv_length(ctx: BtfTracePointContext) -> i32 {
-    on_io(&ctx, kind::RECV_ERROR);
+    on_io(ctx.arg(0), ctx.arg(1), kind::RECV_ERROR);
     0
 }
 
+/// A send or receive returned: bytes, or an errno below 0.
 #[inline(always)]
-fn on_io(ctx: &BtfTracePointContext, kind: u32) {
-    let sk: *const c_void = ctx.arg(0);
-    let ret: i32 = ctx.arg(1);
+pub fn on_io(sk: *const c_void, ret: i32, kind: u32) {
     let sk = Sock::new(sk);
     if !sk.is_inet() {
         return;

@@ -1,11 +1,14 @@
 //! One file per hook family.
 
 mod accept;
+mod accept_calls;
 mod destroy;
 mod error_report;
 mod io;
+mod io_calls;
 mod rename;
 mod reset;
+mod reset_calls;
 mod scan;
 mod set_state;
 mod signal;

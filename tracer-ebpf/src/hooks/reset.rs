@@ -114,7 +114,7 @@ pub fn receive_reset(ctx: BtfTracePointContext) -> i32 {
 /// Addresses, ports and namespace of a RST without a socket of its own: the answered segment's,
 /// turned round.
 #[inline(always)]
-fn snap_segment(snap: &mut SockSnap, skb: *const c_void) {
+pub fn snap_segment(snap: &mut SockSnap, skb: *const c_void) {
     snap.state = state::CLOSE;
     let net = pointer(pointer(skb, offset!(skb_dev)), offset!(dev_net));
     snap.netns = field(net, offset!(net_inum), 0);

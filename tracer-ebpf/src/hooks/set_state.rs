@@ -68,12 +68,17 @@ pub fn set_state(ctx: BtfTracePointContext) -> i32 {
 fn on_tcp(sk: Sock, oldstate: u8, newstate: u8) {
     match newstate {
         state::SYN_SENT => {
-            conns::insert(sk, flag::ACTIVE, task::current(), attribution::CONNECT);
+            conns::insert(
+                sk,
+                flag::ACTIVE,
+                task::current_or_none(),
+                attribution::CONNECT,
+            );
         }
         state::SYN_RECV => {
             // From SYN_SENT it is a simultaneous open of a socket that is known already.
             if oldstate == state::LISTEN {
-                conns::insert(sk, flag::PASSIVE, None, attribution::NONE);
+                conns::insert(sk, flag::PASSIVE, Task::NONE, attribution::NONE);
             }
         }
         state::ESTABLISHED => established(sk, oldstate),
@@ -105,7 +110,7 @@ fn established(sk: Sock, oldstate: u8) {
             state::SYN_SENT => flag::ACTIVE,
             _ => flag::PASSIVE,
         };
-        conns::insert(sk, role, None, attribution::NONE);
+        conns::insert(sk, role, Task::NONE, attribution::NONE);
     }
     if let Some(conn) = conns::get(sk) {
         conns::establish(sk, conn, tcp);

@@ -131,8 +131,8 @@ pub struct Live {
     #[command(flatten)]
     pub filters: Filters,
 
-    /// Attach by this family of hooks [default: auto]
-    #[arg(long, value_name = "FAMILY", value_parser = Words(&["auto", "tp_btf"]), help_heading = "Kernel")]
+    /// Attach by this family of hooks where the kernel leaves a choice [default: auto]
+    #[arg(long, value_name = "FAMILY", value_parser = Words(&["auto", "tp_btf", "fentry"]), help_heading = "Kernel")]
     pub hooks: Option<String>,
 
     /// Buffer between kernel and tracer [default: 16M]

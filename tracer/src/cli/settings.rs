@@ -86,6 +86,7 @@ pub enum Hooks {
     #[default]
     Auto,
     TpBtf,
+    Fentry,
 }
 
 /// What tracer says about itself on standard error.

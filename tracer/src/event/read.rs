@@ -479,12 +479,13 @@ impl Read for Cluster {
 
 impl Read for HookState {
     fn read(from: &mut Cursor<'_>) -> Option<Self> {
-        let (mut signal, mut hook, mut error) = (None, None, None);
+        let (mut signal, mut hook, mut error, mut instead_of) = (None, None, None, None);
         from.object(|key, value| {
             match &*key {
                 "signal" => signal = Some(Label::read(value)?),
                 "hook" => hook = Some(Label::read(value)?),
                 "error" => error = Option::<Label>::read(value)?,
+                "instead_of" => instead_of = Some(Label::read(value)?),
                 _ => value.skip()?,
             }
             Some(())
@@ -493,6 +494,7 @@ impl Read for HookState {
             signal: signal?,
             hook: hook?,
             error,
+            instead_of,
         })
     }
 }

@@ -584,6 +584,8 @@ pub struct HookState {
     pub hook: Label,
     /// Why it is not attached.
     pub error: Option<Label>,
+    /// Better ones, and why they are not attached; the key is left out when there are none.
+    pub instead_of: Option<Label>,
 }
 
 impl Json for HookState {
@@ -594,6 +596,10 @@ impl Json for HookState {
         self.hook.write(out);
         out.extend_from_slice(b",\"error\":");
         self.error.write(out);
+        if let Some(instead_of) = &self.instead_of {
+            out.extend_from_slice(b",\"instead_of\":");
+            instead_of.write(out);
+        }
         out.push(b'}');
     }
 
@@ -604,6 +610,7 @@ impl Json for HookState {
                 "signal": str::schema(),
                 "hook": str::schema(),
                 "error": Option::<Label>::schema(),
+                "instead_of": str::schema(),
             },
             "required": ["signal", "hook", "error"],
         })

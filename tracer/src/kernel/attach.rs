@@ -12,12 +12,18 @@ use anyhow::{Context, Result, anyhow, bail};
 use aya::{
     Btf, Ebpf, EbpfLoader,
     maps::{HashMap, Map, MapData, PerCpuArray, RingBuf},
-    programs::{BtfTracePoint, Iter, ProgramError, TracePoint},
+    programs::{BtfTracePoint, FEntry, FExit, Iter, Program, ProgramError, TracePoint},
 };
 use tokio::io::{Interest, unix::AsyncFd};
 use tracer_common::conn::Conn;
 
-use super::{layout::Layout, tracefs, walk::Walk};
+use super::{
+    btf::Btf as Types,
+    hooks::{At, Family, Part, SIGNALS, Signal, Way},
+    layout::Layout,
+    tracefs,
+    walk::Walk,
+};
 
 /// Sizes of ring buffer and maps.
 #[derive(Clone, Copy, Debug)]
@@ -28,105 +34,16 @@ pub struct Sizes {
     pub max_connections: u32,
 }
 
-/// A hook: what it tells, and how it is attached.
-struct Hook {
-    /// The name of the program in the object file.
-    program: &'static str,
-    signal: &'static str,
-    at: At,
-    /// What is blind without it; `None`: tracing is impossible.
-    blind: Option<&'static str>,
-}
-
-enum At {
-    TpBtf(&'static str),
-    Tracepoint(&'static str, &'static str),
-}
-
-const HOOKS: [Hook; 12] = [
-    Hook {
-        program: "destroy_sock",
-        signal: "socket_end",
-        at: At::TpBtf("tcp_destroy_sock"),
-        blind: None,
-    },
-    Hook {
-        program: "send_reset",
-        signal: "rst_sent",
-        at: At::TpBtf("tcp_send_reset"),
-        blind: Some("RSTs that this node sends"),
-    },
-    Hook {
-        program: "receive_reset",
-        signal: "rst_received",
-        at: At::TpBtf("tcp_receive_reset"),
-        blind: Some("RSTs that this node receives"),
-    },
-    Hook {
-        program: "error_report",
-        signal: "icmp_error",
-        at: At::TpBtf("inet_sk_error_report"),
-        blind: Some("ICMP errors that a process consumes before it closes"),
-    },
-    Hook {
-        program: "signal_generate",
-        signal: "signal",
-        at: At::TpBtf("signal_generate"),
-        blind: Some("SIGPIPE, and who killed a process"),
-    },
-    Hook {
-        program: "mark_victim",
-        signal: "oom_kill",
-        at: At::TpBtf("mark_victim"),
-        blind: Some("whether a process was killed for want of memory"),
-    },
-    Hook {
-        program: "task_rename",
-        signal: "process_name",
-        at: At::TpBtf("task_rename"),
-        blind: Some("new names of processes between their connect or accept and the end"),
-    },
-    Hook {
-        program: "send_length",
-        signal: "write_error",
-        at: At::TpBtf("sock_send_length"),
-        blind: Some("errors of sends, and owners that only send"),
-    },
-    Hook {
-        program: "recv_length",
-        signal: "read_error",
-        at: At::TpBtf("sock_recv_length"),
-        blind: Some("errors of receives, and owners that only receive"),
-    },
-    Hook {
-        program: "exit_accept",
-        signal: "accept",
-        at: At::Tracepoint("syscalls", "sys_exit_accept"),
-        blind: Some("owners of accepted sockets before their first send or receive"),
-    },
-    Hook {
-        program: "exit_accept4",
-        signal: "accept4",
-        at: At::Tracepoint("syscalls", "sys_exit_accept4"),
-        blind: Some("owners of accepted sockets before their first send or receive"),
-    },
-    // Last: from here on ends are told, and everything that explains them is in place.
-    Hook {
-        program: "set_state",
-        signal: "state",
-        at: At::TpBtf("inet_sock_set_state"),
-        blind: None,
-    },
-];
-
 /// Which hook serves a signal, or why none does.
 #[derive(Clone, Debug)]
 pub struct HookStatus {
     pub signal: &'static str,
-    /// `tp_btf:inet_sock_set_state`.
+    /// `tp_btf:inet_sock_set_state`; the preferred one when none could be attached.
     pub hook: String,
     /// Why it could not be attached.
     pub error: Option<String>,
+    /// The hooks that would have been better, and why they could not be attached.
+    pub instead_of: Option<String>,
     /// What cannot be seen because of that.
     pub blind: Option<&'static str>,
 }
@@ -188,7 +105,13 @@ impl Attached {
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/tracer"));
 
 /// Loads, attaches, then scans the sockets that are open already.
-pub fn attach(layout: &Layout, sizes: Sizes) -> Result<Attached> {
+/// `family`: whose hooks to use where there is a choice; `None`: the best that the kernel has.
+pub fn attach(
+    layout: &Layout,
+    types: &Types<'_>,
+    sizes: Sizes,
+    family: Option<Family>,
+) -> Result<Attached> {
     raise_memlock();
     tracefs::make_visible();
     let btf = Btf::from_sys_fs().context("cannot read the kernel's BTF for loading programs")?;
@@ -204,9 +127,10 @@ pub fn attach(layout: &Layout, sizes: Sizes) -> Result<Attached> {
 
     #[cfg(feature = "kernel-log")]
     let log = aya_log::EbpfLogger::init(&mut ebpf).context("cannot read the kernel side's log")?;
-    let mut hooks = HOOKS
+    let kernel = Kernel { types, btf: &btf };
+    let mut hooks = SIGNALS
         .iter()
-        .map(|hook| status(hook, attach_hook(&mut ebpf, hook, &btf)))
+        .map(|signal| serve(&mut ebpf, signal, family, kernel))
         .collect::<Result<Vec<_>>>()?;
     scan(&mut ebpf, &btf).context("cannot scan the sockets that are open already")?;
     let walk = walk(&mut ebpf, &btf);
@@ -234,25 +158,59 @@ where
     Ok(T::try_from(map)?)
 }
 
-fn status(hook: &Hook, result: Result<(), ProgramError>) -> Result<HookStatus> {
-    let name = match hook.at {
-        At::TpBtf(name) => format!("tp_btf:{name}"),
-        At::Tracepoint(group, name) => format!("tracepoint:{group}:{name}"),
-    };
-    let error = match result {
-        Ok(()) => None,
-        Err(error) if hook.blind.is_some() => Some(chain(&error)),
-        Err(error) => {
-            return Err(anyhow!(chain(&error))).with_context(|| {
-                format!("cannot attach {name}, without which nothing can be seen")
-            });
+/// Attaches the first way that works, of those that the choice of a family leaves.
+fn serve(
+    ebpf: &mut Ebpf,
+    signal: &Signal,
+    family: Option<Family>,
+    kernel: Kernel<'_>,
+) -> Result<HookStatus> {
+    let mut refused: Vec<(String, String)> = Vec::new();
+    for way in signal.ways(family) {
+        match attach_way(ebpf, way, kernel) {
+            Ok(()) => {
+                let refused: Vec<String> = refused
+                    .iter()
+                    .map(|(hook, error)| format!("{hook} ({error})"))
+                    .collect();
+                return Ok(HookStatus {
+                    signal: signal.name,
+                    hook: way.to_string(),
+                    error: None,
+                    instead_of: (!refused.is_empty()).then(|| refused.join(", ")),
+                    blind: None,
+                });
+            }
+            Err(Refusal::Absent(why)) => refused.push((way.to_string(), why)),
+            Err(Refusal::Failed(error)) => {
+                let why = chain(&error);
+                if Some(way.family) == family {
+                    return Err(anyhow!(why)).with_context(|| {
+                        format!(
+                            "cannot attach {way} as --hooks {} asks; --hooks auto takes what this kernel has",
+                            way.family
+                        )
+                    });
+                }
+                refused.push((way.to_string(), why));
+            }
         }
-    };
+    }
+    let mut refused = refused.into_iter();
+    let (hook, error) = refused.next().context("a signal has a hook")?;
+    let error = refused.fold(error, |all, (hook, error)| {
+        format!("{all}; {hook}: {error}")
+    });
+    if signal.blind.is_none() {
+        return Err(anyhow!(error))
+            .with_context(|| format!("cannot attach {hook}, without which nothing can be seen"));
+    }
     Ok(HookStatus {
-        signal: hook.signal,
-        hook: name,
-        blind: hook.blind.filter(|_| error.is_some()),
-        error,
+        signal: signal.name,
+        hook,
+        error: Some(error),
+        instead_of: None,
+        blind: signal.blind,
     })
 }
 
@@ -267,13 +225,69 @@ fn chain(error: &dyn std::error::Error) -> String {
     text
 }
 
-fn attach_hook(ebpf: &mut Ebpf, hook: &Hook, btf: &Btf) -> Result<(), ProgramError> {
+/// Why a hook is not attached.
+enum Refusal {
+    /// This kernel has no such thing.
+    Absent(String),
+    /// It has, but it was tried in vain.
+    Failed(ProgramError),
+}
+
+impl From<ProgramError> for Refusal {
+    fn from(error: ProgramError) -> Self {
+        Refusal::Failed(error)
+    }
+}
+
+/// The kernel's types, as each of two readers has them: ours knows arguments, aya's loads programs.
+#[derive(Clone, Copy)]
+struct Kernel<'a> {
+    types: &'a Types<'a>,
+    btf: &'a Btf,
+}
+
+/// All parts of a way, or none.
+fn attach_way(ebpf: &mut Ebpf, way: &Way, kernel: Kernel<'_>) -> Result<(), Refusal> {
+    let parts: Vec<&Part> = way
+        .parts
+        .iter()
+        .filter(|part| !part.optional || part.at.absence(kernel.types).is_none())
+        .collect();
+    if let Some(why) = parts.iter().find_map(|part| part.at.absence(kernel.types)) {
+        return Err(Refusal::Absent(why));
+    }
+    for (number, part) in parts.iter().enumerate() {
+        if let Err(error) = attach_part(ebpf, part, kernel.btf) {
+            for attached in &parts[..=number] {
+                unload(ebpf, attached);
+            }
+            return Err(error.into());
+        }
+    }
+    Ok(())
+}
+
+fn attach_part(ebpf: &mut Ebpf, part: &Part, btf: &Btf) -> Result<(), ProgramError> {
+    // The program of another signal does it too.
+    if let At::WithArgs(..) = part.at {
+        return Ok(());
+    }
     let program = ebpf
-        .program_mut(hook.program)
+        .program_mut(part.program)
         .ok_or(ProgramError::NotLoaded)?;
-    match hook.at {
+    match part.at {
         At::TpBtf(name) => {
             let program: &mut BtfTracePoint = program.try_into()?;
+            program.load(name, btf)?;
+            program.attach()?;
+        }
+        At::Fentry(name) => {
+            let program: &mut FEntry = program.try_into()?;
+            program.load(name, btf)?;
+            program.attach()?;
+        }
+        At::Fexit(name, _) => {
+            let program: &mut FExit = program.try_into()?;
             program.load(name, btf)?;
             program.attach()?;
         }
@@ -282,8 +296,23 @@ fn attach_hook(ebpf: &mut Ebpf, hook: &Hook, btf: &Btf) -> Result<(), ProgramErr
             program.load()?;
             program.attach(group, name)?;
         }
+        At::WithArgs(..) => {}
     }
     Ok(())
+}
+
+/// Gone from the kernel, whatever had become of it.
+fn unload(ebpf: &mut Ebpf, part: &Part) {
+    let unloaded = match ebpf.program_mut(part.program) {
+        Some(Program::BtfTracePoint(program)) => program.unload(),
+        Some(Program::FEntry(program)) => program.unload(),
+        Some(Program::FExit(program)) => program.unload(),
+        Some(Program::TracePoint(program)) => program.unload(),
+        _ => return,
+    };
+    if let Err(error) = unloaded {
+        tracing::debug!(program = part.program, %error, "was not loaded");
+    }
 }
 
 fn scan(ebpf: &mut Ebpf, btf: &Btf) -> Result<()> {
@@ -317,6 +346,7 @@ fn walk_status(error: Option<&anyhow::Error>) -> HookStatus {
     HookStatus {
         signal: "stall",
         hook: "iter:bpf_map_elem".to_owned(),
+        instead_of: None,
         error: error.map(|error| format!("{error:#}")),
         blind: error.map(|_| "silent peers, before the kernel gives their connections up"),
     }

@@ -259,6 +259,13 @@ impl<'a> Btf<'a> {
         self.by_name.contains_key(&(kind::FUNC, name.as_bytes()))
     }
 
+    /// Arguments of a function; `None` when the kernel has no such function, or has it inlined.
+    pub fn function_args(&self, name: &str) -> Option<usize> {
+        let id = self.by_name.get(&(kind::FUNC, name.as_bytes()))?;
+        let proto = self.strip(self.get(*id)?.size_or_type)?;
+        (proto.kind == kind::FUNC_PROTO).then_some(proto.vlen)
+    }
+
     /// Arguments of a tracepoint, as a tp_btf program sees them; `None` when the kernel has no such
     /// tracepoint.
     pub fn tracepoint_args(&self, name: &str) -> Option<usize> {

@@ -63,6 +63,7 @@ impl Layout {
         let config = Config {
             repair_mask: u32::from(repair.byte_mask()),
             has_rst_reason: u32::from(btf.tracepoint_args("tcp_send_reset") == Some(3)),
+            has_socket_cookie: u32::from(btf.has_function("bpf_get_socket_ptr_cookie")),
             has_task_btf: u32::from(btf.has_function("bpf_get_current_task_btf")),
             has_victim_task: u32::from(btf.tracepoint_args("mark_victim") == Some(2)),
             link_jiffies: link_jiffies(jiffy_ns),

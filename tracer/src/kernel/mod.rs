@@ -4,6 +4,7 @@ pub mod attach;
 pub mod btf;
 pub mod clock;
 pub mod facts;
+pub mod hooks;
 pub mod layout;
 pub mod losses;
 pub mod priority;

@@ -107,11 +107,13 @@ fn full() -> Model {
                 signal: Label::from("state"),
                 hook: Label::from("tp_btf:inet_sock_set_state"),
                 error: None,
+                instead_of: None,
             },
             HookState {
                 signal: Label::from("rst"),
                 hook: Label::from("tp_btf:tcp_send_reset"),
                 error: Some(Label::from("no such tracepoint")),
+                instead_of: None,
             },
         ]),
         blind: List(vec![Label::from("RSTs that are sent")]),

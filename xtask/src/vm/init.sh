@@ -28,7 +28,12 @@ done
 # Whether the kernel takes the programs at all, before the first test waits for it.
 echo "vm: hooks"
 timeout -s KILL 120 /opt/tracer -o json --for 1s
-echo "vm: hooks ended $?"
+ended=$?
+echo "vm: hooks ended $ended"
+if [ $ended != 0 ]; then
+    echo "vm: done"
+    poweroff -f
+fi
 
 /opt/live --list --format terse | sed -n 's/: test$//p' | grep -F -e "$(cat /opt/filter)" >/tmp/names
 while read -r name; do

@@ -138,8 +138,7 @@ impl Listener {
                 continue;
             };
             let text = format!("{}: {error}", hook["hook"].as_str().unwrap_or_default());
-            // A verifier gives its reasons; a hook that is not there has none.
-            if error.contains("verifier") && !error.contains("not found") {
+            if is_rejection(error) {
                 self.rejected.push(text);
             } else {
                 self.absent.push(text);
@@ -175,6 +174,13 @@ impl Listener {
             logs: logs.display().to_string(),
         }
     }
+}
+
+/// A verifier gives its reasons; a hook that is not there has none, nor has what is not allowed.
+fn is_rejection(error: &str) -> bool {
+    error
+        .split_once("Verifier output: ")
+        .is_some_and(|(_, words)| !words.starts_with(':'))
 }
 
 /// By the status of the test program, and by what it printed before.
@@ -298,13 +304,14 @@ mod tests {
         let start = r#"{"event":"start","hooks":[
             {"signal":"state","hook":"tp_btf:a","error":null},
             {"signal":"io","hook":"tp_btf:b","error":"BTF: type not found"},
-            {"signal":"rst","hook":"tp_btf:c","error":"load failed. verifier output: R1 invalid"}]}"#
+            {"signal":"rst","hook":"tp_btf:c","error":"load failed. Verifier output: R1 invalid"},
+            {"signal":"x","hook":"fentry:d","error":"not allowed. Verifier output: : not allowed"}]}"#
             .replace('\n', "");
         let verdict = heard(
             &format!("vm: hooks\n{start}\nvm: hooks ended 0\nvm: done\n"),
             "",
         );
-        assert_eq!(verdict.absent, ["tp_btf:b: BTF: type not found"]);
+        assert_eq!(verdict.absent.len(), 2, "{:?}", verdict.absent);
         assert_eq!(verdict.rejected.len(), 1, "{:?}", verdict.rejected);
         let verdict = heard(
             "vm: hooks\ncannot attach: R1 invalid\nvm: hooks ended 1\n",

@@ -58,6 +58,7 @@ fn events() -> Vec<Event> {
                     signal: Label::from("state"),
                     hook: Label::from("tp_btf:inet_sock_set_state"),
                     error: Some(Label::from("no")),
+                    instead_of: None,
                 }]),
                 blind: List(Vec::new()),
                 filters: List(vec![Label::from("--port 80")]),

@@ -32,6 +32,7 @@ fn start() -> Event {
         signal: Label::from(signal),
         hook: Label::from(hook),
         error: error.map(Label::from),
+        instead_of: None,
     };
     Event {
         head: sample::head(Kind::Start),

@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 use super::{
     agent::{Agent, Role, Sock},
     blind_spot::Ports,
+    kernel,
     link::Net,
     tracer::{Line, Recording},
 };
@@ -393,6 +394,8 @@ impl End {
                     seen.iter().any(|line| {
                         line.str("direction") == Some(direction)
                             && (reasons.is_empty()
+                                || (!kernel::gives_rst_reasons()
+                                    && line.json["rst_reason"].is_null())
                                 || reasons
                                     .iter()
                                     .any(|reason| line.str("rst_reason") == Some(reason)))

@@ -6,6 +6,7 @@ pub mod blind_spot;
 pub mod docker;
 pub mod expect;
 pub mod folder;
+pub mod kernel;
 pub mod kernel_log;
 pub mod link;
 pub mod needs;

@@ -1,0 +1,35 @@
+//! hook: fexit inet_csk_accept (sk, flags, err, kern), from 6.10 (sk, arg), and the socket it returns
+//! kernels: all with trampolines
+//! context: process, or an io_uring worker of it
+//! fields: none of the socket
+//!
+//! Where the accept tracepoints cannot be had. The socket is told before it has a descriptor; a
+//! kernel thread that accepts is nobody.
+
+use core::ffi::c_void;
+
+use aya_ebpf::{macros::fexit, programs::FExitContext};
+use tracer_common::conn::attribution;
+
+use crate::{conns, links, task};
+
+#[fexit(function = "inet_csk_accept")]
+pub fn csk_accept(ctx: FExitContext) -> i32 {
+    accepted(ctx.arg(4))
+}
+
+#[fexit(function = "inet_csk_accept")]
+pub fn csk_accept_arg(ctx: FExitContext) -> i32 {
+    accepted(ctx.arg(2))
+}
+
+#[inline(always)]
+fn accepted(sk: *const c_void) -> i32 {
+    if !sk.is_null()
+        && let Some(owner) = task::current()
+    {
+        conns::own(sk, owner, attribution::ACCEPT);
+        links::accepted(sk as u64);
+    }
+    0
+}
