@@ -205,8 +205,8 @@ fn a_wrong_value_is_told_with_its_place_and_the_accepted_form() {
             r#"--output "xml": expected auto, tui, json or text"#,
         ),
         (
-            &["--hooks", "fentry"],
-            r#"--hooks "fentry": not in this version, which has no programs for fentry; expected auto or tp_btf"#,
+            &["--hooks", "kprobe"],
+            r#"--hooks "kprobe": not in this version, which has no programs for kprobe; expected auto, tp_btf or fentry"#,
         ),
         (
             &["--peer", "10.0.0.0/8,10.0.0.0/33"],
