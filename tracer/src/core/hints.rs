@@ -30,6 +30,10 @@ const FORGOTTEN_TIMES: u64 = 2;
 /// What closes this soon after its last payload closes because of that, and not for its age.
 const QUIET_MS: u64 = 100;
 
+/// A product that looks only now and then is late. Where nobody knows that it is this product, that
+/// would fit too much.
+const LATE_UNKNOWN_MS: u64 = 1_500;
+
 /// A path's round-trip time counts up to here: the two ends see the last payload at different times.
 const RTT_MAX_MS: u64 = 500;
 
@@ -109,7 +113,12 @@ pub struct View<'a> {
 impl View<'_> {
     /// The timeouts that fit.
     pub fn hints(&self, table: &Table, found: Option<Found>) -> Option<Hints> {
-        let first = clock(found, self.end).and_then(|(clock, ms)| self.fitting(table, clock, ms));
+        let first = clock(found, self.end).and_then(|(clock, ms)| {
+            let sending = self.is_sending(clock).then_some(Clock::Sending);
+            sending
+                .and_then(|clock| self.fitting(table, clock, ms))
+                .or_else(|| self.fitting(table, clock, ms))
+        });
         first.or_else(|| {
             // What came after the first end has a timer of its own.
             let clock = match self.end.reason {
@@ -139,6 +148,16 @@ impl View<'_> {
             .flatten()
     }
 
+    /// The end that hung up had more to send than the other took.
+    fn is_sending(&self, clock: Clock) -> bool {
+        let left = match self.end.closed_by {
+            ClosedBy::Local => self.end.tx_unsent_bytes,
+            _ => self.end.rx_unread_bytes,
+        };
+        matches!(clock, Clock::Waiting | Clock::NoAnswer | Clock::Idle)
+            && left.is_some_and(|bytes| bytes > 0)
+    }
+
     fn fitting(&self, table: &Table, clock: Clock, ms: u64) -> Option<Hints> {
         let mut fits: Vec<Fit> = table
             .entries()
@@ -146,7 +165,7 @@ impl View<'_> {
             .filter(|entry| entry.clocks.has(clock) && self.fits_side(entry))
             .filter_map(|entry| {
                 let class = self.class(entry, clock)?;
-                let value_ms = self.value(entry, clock, ms)?;
+                let value_ms = self.value(entry, class, clock, ms)?;
                 Some(Fit {
                     class,
                     value_ms,
@@ -222,7 +241,7 @@ impl View<'_> {
     }
 
     /// The value that the clock agrees with, the nearest of several.
-    fn value(&self, entry: &Timeout, clock: Clock, ms: u64) -> Option<u64> {
+    fn value(&self, entry: &Timeout, class: Class, clock: Clock, ms: u64) -> Option<u64> {
         let rtt_ms = match self.closing {
             Closing::Elsewhere => u64::from(self.end.srtt_us.unwrap_or(0) / 1_000).min(RTT_MAX_MS),
             Closing::Here { .. } => 0,
@@ -237,8 +256,13 @@ impl View<'_> {
                 return (value_ms..=value_ms.saturating_mul(FORGOTTEN_TIMES)).contains(&ms);
             }
             let early_ms = EARLY_MS.min(value_ms / 10) + rtt_ms;
-            let late_ms = entry.late_ms.unwrap_or_else(|| late_ms(value_ms)) + rtt_ms;
-            (value_ms.saturating_sub(early_ms)..=value_ms.saturating_add(late_ms)).contains(&ms)
+            let usual_ms = late_ms(value_ms);
+            let mut late_ms = entry.late_ms.unwrap_or(usual_ms);
+            if class == Class::Possible && clock != Clock::Keepalive {
+                late_ms = late_ms.min(LATE_UNKNOWN_MS.max(usual_ms));
+            }
+            let latest_ms = value_ms.saturating_add(late_ms).saturating_add(rtt_ms);
+            (value_ms.saturating_sub(early_ms)..=latest_ms).contains(&ms)
         };
         let values = entry.values_ms.iter().copied().filter(agrees);
         values.min_by_key(|value_ms| value_ms.abs_diff(ms))

@@ -49,6 +49,8 @@ clocks! {
     Waiting = "waiting",
     /// data of the client, and no answer by the server
     NoAnswer = "no_answer",
+    /// what it has to send is not taken
+    Sending = "sending",
     /// nothing in either direction
     Idle = "idle",
     /// since the connection was accepted, no request
@@ -82,6 +84,7 @@ impl Clocks {
     pub const OF_PROCESSES: Clocks = Clocks(
         1 << Clock::Waiting as u16
             | 1 << Clock::NoAnswer as u16
+            | 1 << Clock::Sending as u16
             | 1 << Clock::Idle as u16
             | 1 << Clock::Request as u16
             | 1 << Clock::Age as u16

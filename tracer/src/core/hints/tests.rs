@@ -413,6 +413,34 @@ fn healthy_ends_of_unknown_processes_get_no_hint() {
 }
 
 #[test]
+fn what_is_not_taken_has_timeouts_of_its_own() {
+    let (ids, mut end) = end(Role::Server, ClosedBy::Local, Some(60_500), Some(60_004));
+    let of = |end: &End| ids_of(&hints_of(&ids, end, here("nginx"), &table())).join(" ");
+    assert_eq!(of(&end), "");
+    end.tx_unsent_bytes = Some(1_000_000);
+    assert_eq!(of(&end), "nginx.send_timeout");
+}
+
+#[test]
+fn a_product_that_looks_now_and_then_has_to_be_known() {
+    let idle = |ms| end(Role::Client, ClosedBy::Local, Some(ms), Some(ms));
+    let (ids, end) = idle(15_003);
+    let found = hints_of(&ids, &end, here("python3"), &table());
+    assert_eq!(ids_of(&found), ["aiohttp.client_keepalive"]);
+    let (ids, end) = idle(25_000);
+    assert_eq!(hints_of(&ids, &end, here("python3"), &table()), None);
+    let (ids, end) = self::end(Role::Client, ClosedBy::Peer, None, None);
+    let mut end = End {
+        end_age_ms: Some(80_000),
+        ..end
+    };
+    (end.rx_bytes, end.tx_bytes) = (Some(0), Some(0));
+    let found = hints_of(&ids, &end, here("node"), &table());
+    assert_eq!(ids_of(&found), ["node.headersTimeout"]);
+    assert_eq!(hints_of(&ids, &end, Closing::Elsewhere, &table()), None);
+}
+
+#[test]
 fn chance_rarely_fits_from_elsewhere() {
     let table = table();
     let mut random = Random(7);
