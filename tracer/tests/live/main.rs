@@ -12,6 +12,7 @@ mod load;
 mod names;
 mod owners;
 mod pairs;
+mod pooled;
 mod resets;
 mod rows;
 mod stalls;
@@ -64,6 +65,7 @@ fn main() {
         filters::tests(),
         stalls::tests(),
         stories::tests(),
+        pooled::tests(),
         timeouts::tests(),
         chains::tests(),
         names::tests(),
