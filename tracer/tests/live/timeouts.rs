@@ -31,8 +31,10 @@ pub fn tests() -> Vec<Test> {
         Need::Program("curl"),
         Need::Program("nginx"),
     ];
+    let gunicorn = &[Need::Program("ip"), Need::Program("gunicorn")];
     vec![
         Test::new("timeouts::hints_and_repeats", nginx, hints_and_repeats),
+        Test::new("timeouts::a_default", gunicorn, a_default),
         Test::new(
             "timeouts::a_wrong_file_is_told_without_privilege",
             &[],
@@ -219,6 +221,75 @@ fn repeated(ends: &[Line], stop: &Line, process: &str, pattern: &str) {
     let cluster = found.unwrap_or_else(|| panic!("{process} {pattern} {most}: {}", stop.text));
     assert_eq!(cluster["of"], ends.len());
     assert_eq!(cluster["peer"], "nginx");
+}
+
+/// gunicorn as it comes: its --keep-alive of 2 s, which it looks after once a second.
+fn a_default() {
+    let folder = Folder::new();
+    let app = "def app(environ, start_response):\n    \
+               start_response('200 OK', [('Content-Length', '2')])\n    return [b'ok']\n";
+    written(&folder, "app.py", app);
+    let netns = host();
+    let mut gunicorn = netns.command("gunicorn");
+    gunicorn.args([
+        "--worker-class=gthread",
+        "--threads=8",
+        "--bind=127.0.0.1:8084",
+        "app:app",
+    ]);
+    let mut gunicorn = Program::start(gunicorn.current_dir(folder.path()));
+    let answered = || ask(&netns, "cat <&3 | grep -q ok");
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while !answered().wait() {
+        assert!(Instant::now() < deadline, "gunicorn does not answer");
+        sleep(Duration::from_millis(100));
+    }
+    let tracer = Tracer::start();
+    let mut clients: Vec<Program> = (0..TIMES)
+        .map(|_| ask(&netns, "cat <&3 >/dev/null"))
+        .collect();
+    for client in &mut clients {
+        client.wait();
+    }
+    // The records of the last ones.
+    sleep(Duration::from_millis(300));
+    let recording = tracer.finish();
+    // Its worker goes with it.
+    gunicorn.end(Signal::SIGTERM);
+
+    let ends: Vec<&Line> = recording
+        .ends()
+        .filter(|line| line.int("netns") == Some(netns.inode() as i64))
+        .collect();
+    assert_eq!(ends.len(), 2 * TIMES);
+    let mut in_time = 0;
+    for end in ends {
+        let pattern = match end.str("role") {
+            Some("server") => "local_idle_close",
+            _ => "peer_idle_close",
+        };
+        equal(end, "pattern", pattern);
+        let idle_ms = [end.int("idle_rx_ms"), end.int("idle_tx_ms")];
+        let idle_ms = idle_ms.into_iter().flatten().min().unwrap_or(0);
+        // Whether gunicorn is as quick as it says is up to the machine.
+        if (1_980..=3_400).contains(&idle_ms) {
+            equal(end, "hints", json!(["gunicorn.keepalive"]));
+            equal(end, "hint_s", 2);
+            says(end, "(2 s: gunicorn.keepalive");
+            in_time += 1;
+        } else {
+            equal(end, "hints", json!([]));
+        }
+    }
+    assert!(in_time > TIMES, "only {in_time} after 2 s");
+}
+
+/// A client that asks once and then does this with what comes.
+fn ask(netns: &Netns, and_then: &str) -> Program {
+    let script = format!(
+        "exec 3<>/dev/tcp/127.0.0.1/8084; printf 'GET / HTTP/1.1\\r\\nHost: a\\r\\n\\r\\n' >&3; {and_then}"
+    );
+    Program::start(netns.command("bash").args(["-c", &script]))
 }
 
 /// Somebody without any privilege is told of the file, and not of the privilege.

@@ -65,6 +65,11 @@ impl Program {
         }
     }
 
+    /// Until it ends by itself. Returns whether it was content.
+    pub fn wait(&mut self) -> bool {
+        self.child.wait().expect("waiting for a program").success()
+    }
+
     pub fn end(&mut self, signal: Signal) {
         let _ = kill(Pid::from_raw(self.child.id() as i32), signal);
         self.child.wait().expect("waiting for a program");
