@@ -70,6 +70,8 @@ pub fn clock_ms(pattern: Pattern, ids: &Ids, end: &End) -> Option<u64> {
         | Pattern::SilentDrop
         | Pattern::PeerGaveUpWaiting
         | Pattern::LocalNoAnswer => end.idle_rx_ms,
+        // The send clock starts again when data is sent again.
+        Pattern::LocalGaveUpWaiting if View { ids, end }.sent_again() => None,
         Pattern::LocalGaveUpWaiting | Pattern::PeerNoAnswer => end.idle_tx_ms,
         Pattern::NoRequest | Pattern::MaxAge => end.end_age_ms,
         Pattern::WriteAfterPeerClose | Pattern::PeerIdleClose | Pattern::LocalIdleClose => {
@@ -147,6 +149,12 @@ impl View<'_> {
             }
         }
         clean::is_clean(ids, end).then_some(Pattern::Normal)
+    }
+
+    /// What was not acknowledged was retransmitted.
+    fn sent_again(&self) -> bool {
+        self.end.tx_unacked_bytes.is_some_and(|bytes| bytes > 0)
+            && self.end.retrans.is_some_and(|count| count > 0)
     }
 
     /// The client's last words went out together with its FIN: no answer was expected.
@@ -267,6 +275,16 @@ mod tests {
             let client = end_of(Role::Client, ClosedBy::Peer, how, 30_000);
             assert_eq!(client, Some(Pattern::PeerNoAnswer));
         }
+    }
+
+    #[test]
+    fn retransmissions_hide_how_long_we_waited() {
+        let (ids, mut end) = (sample::ids(), sample::end());
+        end.idle_tx_ms = Some(1_300);
+        let clock_ms = |end: &End| clock_ms(Pattern::LocalGaveUpWaiting, &ids, end);
+        assert_eq!(clock_ms(&end), Some(1_300));
+        (end.retrans, end.tx_unacked_bytes) = (Some(4), Some(17));
+        assert_eq!(clock_ms(&end), None);
     }
 
     #[test]

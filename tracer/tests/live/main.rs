@@ -15,6 +15,7 @@ mod pairs;
 mod pooled;
 mod resets;
 mod rows;
+mod servers;
 mod stalls;
 mod stories;
 mod timeouts;
@@ -69,6 +70,7 @@ fn main() {
         timeouts::tests(),
         chains::tests(),
         names::tests(),
+        servers::tests(),
         load::tests(),
         tui::tests(),
     ];

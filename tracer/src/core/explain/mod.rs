@@ -19,6 +19,9 @@ use crate::event::{
 /// What comes less than this after something else follows from it.
 const LATER_MS: u64 = 100;
 
+/// A TLS record of a close_notify: of TLS 1.3, and of 1.2 with AES-GCM. Other ciphers are longer.
+const CLOSE_NOTIFY_BYTES: [u64; 2] = [24, 31];
+
 /// The story of an end. `sends_seen`: a failed send would have been seen. `aside`: what is to be
 /// said of the time after which it came. `decided_by`: the setting by which the kernel gave up, where
 /// it is known.
@@ -114,7 +117,7 @@ impl Teller<'_> {
             .and_then(|pattern| Some((pattern, pattern::clock_ms(pattern, self.ids, self.end)?)));
         let when = match clock {
             Some((pattern, ms)) => self.by_clock(pattern, Span(ms)),
-            None => self.age(),
+            None => self.in_silence().unwrap_or_else(|| self.age()),
         };
         let when = when + self.aside;
         let exit = match self.end.closed_by {
@@ -127,6 +130,16 @@ impl Teller<'_> {
             ""
         };
         when + comma + &exit
+    }
+
+    /// Where what we had sent did not arrive, so that nobody knows for how long we waited.
+    fn in_silence(&self) -> Option<String> {
+        let gave_up = self.end.pattern == Some(Pattern::LocalGaveUpWaiting);
+        let heard_ms = self.end.idle_rx_ms.filter(|_| gave_up)?;
+        Some(format!(
+            " after hearing nothing from it for {}",
+            Span(heard_ms)
+        ))
     }
 
     fn by_clock(&self, pattern: Pattern, span: Span) -> String {
@@ -240,7 +253,7 @@ impl Teller<'_> {
             ),
             Reason::TimeoutOrphan => format!(
                 "{us} closed the connection to {peer}{}, and the peer never acknowledged the rest.",
-                self.at_age()
+                self.after()
             ),
             Reason::ConnectRefused => format!(
                 "{peer} refused the connection of {us}: nothing listens there, or a firewall rejects it."
@@ -306,6 +319,15 @@ impl Teller<'_> {
         )
     }
 
+    /// All that was written after the peer's FIN may be TLS's answer to the peer's close_notify.
+    fn said_goodbye(&self) -> bool {
+        self.end.write_errno.is_none()
+            && self
+                .end
+                .tx_after_fin_bytes
+                .is_some_and(|bytes| CLOSE_NOTIFY_BYTES.contains(&bytes))
+    }
+
     /// What was lost by it.
     fn second(&self) -> String {
         let end = self.end;
@@ -313,6 +335,10 @@ impl Teller<'_> {
         let unsent = end.tx_unsent_bytes.unwrap_or(0);
         let us = self.us();
         match end.reason {
+            Reason::FinPeerRst if self.said_goodbye() => format!(
+                "{} is as long as TLS's goodbye (close_notify), which nobody misses.",
+                Bytes(end.tx_after_fin_bytes.unwrap_or(0))
+            ),
             Reason::FinPeerRst
                 if end.write_errno.is_none()
                     && end.io_errors == 0

@@ -12,6 +12,8 @@ pub enum Need {
     Qdisc(&'static str),
     /// A file that must exist.
     File(&'static str),
+    /// Packages of npm's registry, as `name@version`.
+    Npm(&'static [&'static str]),
     /// Written permission to change a sysctl of the whole machine for a moment.
     GlobalSysctl,
     /// No other run of these tests meanwhile.
@@ -31,6 +33,7 @@ pub fn unmet(needs: &[Need]) -> Option<String> {
             (!has_qdisc(name)).then(|| format!("needs the queueing discipline {name}"))
         }
         Need::File(path) => (!std::path::Path::new(path).exists()).then(|| format!("needs {path}")),
+        Need::Npm(packages) => npm_install(packages).err(),
         Need::Alone => None,
         Need::GlobalSysctl => (std::env::var_os("LIVE_GLOBAL_SYSCTL").is_none()).then(|| {
             "changes a sysctl of the whole machine: set LIVE_GLOBAL_SYSCTL=1 to allow it".to_owned()
@@ -45,6 +48,36 @@ pub fn find(program: &str) -> Option<PathBuf> {
         .chain(["/usr/sbin", "/sbin"].map(PathBuf::from))
         .map(|folder| folder.join(program))
         .find(|file| file.is_file())
+}
+
+/// Where npm's packages are put: once for all runs on this machine.
+pub fn npm_modules() -> PathBuf {
+    std::env::temp_dir().join("tracer-live-npm/node_modules")
+}
+
+fn npm_install(packages: &[&str]) -> Result<(), String> {
+    let npm = find("npm").ok_or("needs the program npm")?;
+    let modules = npm_modules();
+    let folder = modules.parent().expect("a folder in the temporary one");
+    let output = std::fs::create_dir_all(folder).and_then(|()| {
+        Command::new(npm)
+            .args(["install", "--no-audit", "--no-fund", "--prefer-offline"])
+            .args(["--fetch-retries=1", "--fetch-timeout=20000", "--prefix"])
+            .arg(folder)
+            .args(packages)
+            .output()
+    });
+    let packages = packages.join(" and ");
+    let output = output.map_err(|error| format!("needs {packages} from npm: {error}"))?;
+    let said = String::from_utf8_lossy(&output.stderr);
+    let why = said.lines().find(|line| line.contains("error"));
+    match output.status.success() {
+        true => Ok(()),
+        false => Err(format!(
+            "needs {packages} from npm: {}",
+            why.unwrap_or("it cannot install them")
+        )),
+    }
 }
 
 fn has_qdisc(name: &str) -> bool {
