@@ -8,7 +8,7 @@ use crate::{
     event::{
         Body, End, Event,
         text::Comm,
-        values::{Direction, Op},
+        values::{Direction, Op, StallEnd},
     },
     sink::text::units,
 };
@@ -175,6 +175,7 @@ impl Column {
             Column::Story => match &event.body {
                 Body::End { end, .. } => end.story.as_ref(),
                 Body::IoError { io, .. } => io.story.as_ref(),
+                Body::Stall { stall, .. } => stall.story.as_ref(),
                 _ => None,
             }
             .map(ToString::to_string)
@@ -194,6 +195,11 @@ pub fn why(event: &Event) -> String {
         Body::IoError { io, .. } => match io.op {
             Op::Send => format!("send: {}", io.errno),
             Op::Recv => format!("recv: {}", io.errno),
+        },
+        Body::Stall { stall, .. } => match stall.ended {
+            None => "peer is silent".to_owned(),
+            Some(StallEnd::Recovered) => "peer answers again".to_owned(),
+            Some(StallEnd::Closed) => "peer stayed silent".to_owned(),
         },
         _ => String::new(),
     }

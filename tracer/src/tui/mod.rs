@@ -9,6 +9,7 @@ pub mod log;
 pub mod model;
 pub mod query;
 pub mod session;
+pub mod stalls;
 mod terminal;
 pub mod totals;
 pub mod update;

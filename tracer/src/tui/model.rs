@@ -5,6 +5,7 @@ use std::collections::{BTreeSet, VecDeque};
 use super::{
     columns::{Column, sorted},
     history::{Entry, History, Id},
+    stalls::{Silent, Stalls},
     totals::{By, Group, Totals},
 };
 use crate::{
@@ -40,10 +41,17 @@ pub enum Screen {
     Groups,
     Ages,
     Hooks,
+    Stalls,
 }
 
 impl Screen {
-    pub const ALL: [Screen; 4] = [Screen::Live, Screen::Groups, Screen::Ages, Screen::Hooks];
+    pub const ALL: [Screen; 5] = [
+        Screen::Live,
+        Screen::Groups,
+        Screen::Ages,
+        Screen::Hooks,
+        Screen::Stalls,
+    ];
 
     pub const fn title(self) -> &'static str {
         match self {
@@ -51,6 +59,7 @@ impl Screen {
             Screen::Groups => "Groups",
             Screen::Ages => "Ages",
             Screen::Hooks => "Hooks",
+            Screen::Stalls => "Stalls",
         }
     }
 }
@@ -120,6 +129,7 @@ pub struct Model {
 
     pub history: History,
     pub totals: Totals,
+    pub stalls: Stalls,
     pub start: Option<(Label, Start)>,
     pub heartbeat: Option<Heartbeat>,
     pub status: Option<Status>,
@@ -133,7 +143,7 @@ pub struct Model {
     /// What events were chosen by before they came here.
     pub traced: Filter,
     pub search: String,
-    /// Whether resets and I/O errors are among the rows.
+    /// Whether resets, I/O errors and stalls are among the rows.
     pub all_events: bool,
     pub sort: Sort,
     /// `None`: the newest row, whichever it is.
@@ -146,6 +156,7 @@ pub struct Model {
     pub group_sort: GroupSort,
     pub group_reverse: bool,
     pub group_selected: usize,
+    pub stall_selected: usize,
     pub scroll: usize,
 }
 
@@ -161,6 +172,7 @@ impl Model {
             prompt: None,
             message: None,
             totals: Totals::default(),
+            stalls: Stalls::default(),
             start: None,
             heartbeat: None,
             status: None,
@@ -182,6 +194,7 @@ impl Model {
             group_sort: GroupSort::Count,
             group_reverse: false,
             group_selected: 0,
+            stall_selected: 0,
             scroll: 0,
         }
     }
@@ -197,6 +210,7 @@ impl Model {
             Body::Heartbeat(heartbeat) => self.heartbeat = Some(heartbeat),
             Body::Stop(_) | Body::Lost(_) => (),
             Body::End { .. } | Body::Reset { .. } | Body::IoError { .. } | Body::Stall { .. } => {
+                self.stalls.take(self.history.newest() + 1, &event);
                 self.history.push(event);
             }
         }
@@ -228,6 +242,14 @@ impl Model {
             rows.reverse();
         }
         rows
+    }
+
+    /// Peers that are silent now, the longest silent first.
+    pub fn silent(&self) -> Vec<&Silent> {
+        let fits = |silent: &&Silent| self.filter.matches(&silent.event);
+        let mut silent: Vec<_> = self.stalls.iter().filter(fits).collect();
+        silent.sort_by_key(|silent| (std::cmp::Reverse(silent.for_ms(self.now)), silent.id));
+        silent
     }
 
     /// Which of the rows the cursor is on.

@@ -305,6 +305,54 @@ fn screens() {
     }
 }
 
+/// A peer that has been silent for 12.4 s.
+fn stall(cookie: u64, ended: Option<StallEnd>) -> Event {
+    let mut ids = sample::ids();
+    ids.conn = Some(sample::conn(cookie));
+    ids.peer_port = 443 + cookie as u16;
+    sample::stall_event(ids, ended)
+}
+
+/// Three silent peers, one of which answers again.
+fn stalled() -> Model {
+    let mut model = model();
+    let mut keepalive = stall(3, None);
+    if let Body::Stall { ids, stall } = &mut keepalive.body {
+        ids.comm = Some(sample::comm(b"postgres"));
+        (stall.retrans_in_row, stall.probes_in_row) = (0, 3);
+        stall.tx_unacked_bytes = Some(0);
+        stall.gives_up_by = Some(GivesUpBy::TcpKeepaliveProbes);
+    }
+    let mut events = vec![stall(1, None), stall(2, None), at(4, keepalive)];
+    events.push(at(9, stall(2, Some(StallEnd::Recovered))));
+    feed(&mut model, events);
+    update(
+        &mut model,
+        Msg::Tick(at(20, sample::reset(sample::ids())).head.ts),
+    );
+    model
+}
+
+#[test]
+fn stalls_are_those_of_now_with_the_time_that_is_left() {
+    for size in SIZES {
+        let mut model = stalled();
+        keys(&mut model, "5");
+        hold("stalls", &mut model, size);
+    }
+    let mut model = stalled();
+    keys(&mut model, "5↓⏎");
+    assert!(matches!(model.over, Some(Over::Detail { .. })));
+    assert!(text(&drawn(&model)).contains("postgres[790]"));
+    // The end of the connection is the end of the stall, also if that itself was not written.
+    let mut ids = sample::ids();
+    ids.conn = Some(sample::conn(3));
+    feed(&mut model, vec![sample::close(ids, sample::end())]);
+    assert_eq!(model.silent().len(), 1);
+    keys(&mut model, "/port=1⏎");
+    assert_eq!(model.silent().len(), 0, "the filter holds here too");
+}
+
 #[test]
 fn screens_without_events() {
     for size in SIZES {
@@ -320,6 +368,7 @@ fn screens_without_events() {
             ("empty-groups", "2"),
             ("empty-ages", "3"),
             ("empty-hooks", "4"),
+            ("empty-stalls", "5"),
         ] {
             keys(&mut model, key);
             hold(name, &mut model, size);

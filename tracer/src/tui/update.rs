@@ -203,7 +203,7 @@ fn show(model: &mut Model, screen: Screen) {
     model.scroll = 0;
 }
 
-/// In the terminations, the story of the row; in the groups, the terminations of the group.
+/// In the terminations and stalls, the story of the row; in the groups, the terminations of the group.
 fn open(model: &mut Model) {
     match (model.screen, &model.over) {
         (Screen::Live, None) => {
@@ -215,6 +215,13 @@ fn open(model: &mut Model) {
             }
         }
         (Screen::Groups, None) => open_group(model),
+        (Screen::Stalls, None) => {
+            let id = model
+                .silent()
+                .get(model.stall_selected)
+                .map(|silent| silent.id);
+            model.over = id.map(|id| Over::Detail { id, scroll: 0 });
+        }
         (_, Some(Over::CommandLine(_))) => model.over = None,
         _ => (),
     }
@@ -273,6 +280,10 @@ fn move_by(model: &mut Model, rows: isize) {
             let last = model.groups().len().saturating_sub(1);
             model.group_selected = move_from(model.group_selected, last);
         }
+        Screen::Stalls => {
+            let last = model.silent().len().saturating_sub(1);
+            model.stall_selected = move_from(model.stall_selected, last);
+        }
         Screen::Ages | Screen::Hooks => model.scroll = move_from(model.scroll, limit),
     }
 }
@@ -318,7 +329,12 @@ fn marked_lines(model: &Model) -> (Vec<u8>, usize) {
 
 fn copy(model: &mut Model) -> Vec<Effect> {
     let (mut lines, count) = marked_lines(model);
-    if count == 0 {
+    if count == 0 && model.screen == Screen::Stalls {
+        let Some(silent) = model.silent().get(model.stall_selected).copied() else {
+            return Vec::new();
+        };
+        silent.event.write_line(&mut lines);
+    } else if count == 0 {
         let rows = model.rows();
         let Some(entry) = rows.get(model.cursor(&rows)) else {
             return Vec::new();
@@ -407,6 +423,16 @@ fn on_click(model: &mut Model, column: u16, row: u16) {
             if at < model.groups().len() {
                 let again = model.group_selected == at;
                 model.group_selected = at;
+                if again {
+                    open(model);
+                }
+            }
+        }
+        Screen::Stalls => {
+            let at = layout::first_row(model.stall_selected, page) + index;
+            if at < model.silent().len() {
+                let again = model.stall_selected == at;
+                model.stall_selected = at;
                 if again {
                     open(model);
                 }

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! tracer web-1  12 ends  3 abnormal  filter: port=80  1.2/s  345 watched  lost 0  ▁▂▁
-//!  1 Terminations   2 Groups   3 Ages   4 Hooks
+//!  1 Terminations   2 Groups   3 Ages   4 Hooks   5 Stalls
 //! …
 //! ?:help q:quit Enter:why /:filter
 //! ```
@@ -13,6 +13,7 @@ mod groups;
 mod help;
 mod hooks;
 mod live;
+mod stalls;
 mod story;
 mod text;
 mod theme;
@@ -66,6 +67,7 @@ fn draw(model: &Model, buffer: &mut Buffer) {
     match (text_page(model), model.screen) {
         (Some((lines, scroll)), _) => scrolled(&lines, scroll, buffer, areas.body),
         (None, Screen::Groups) => groups::draw(model, buffer, areas.body),
+        (None, Screen::Stalls) => stalls::draw(model, buffer, areas.body),
         (None, Screen::Ages) => ages::draw(model, buffer, areas.body),
         (None, Screen::Live | Screen::Hooks) => live::draw(model, buffer, areas.body),
     }
@@ -88,7 +90,7 @@ fn text_page(model: &Model) -> Option<(Vec<Line<'static>>, usize)> {
         (Some(Over::Detail { id, scroll }), _) => (detail::lines(model, *id, cells), *scroll),
         (Some(Over::CommandLine(line)), _) => (command_line(line, cells), 0),
         (None, Screen::Hooks) => (hooks::lines(model, cells), model.scroll),
-        (None, Screen::Live | Screen::Groups | Screen::Ages) => return None,
+        (None, Screen::Live | Screen::Groups | Screen::Ages | Screen::Stalls) => return None,
     })
 }
 
@@ -118,6 +120,11 @@ fn status(model: &Model, buffer: &mut Buffer, area: Rect) {
         format!("  {} abnormal", totals.abnormal),
         style,
     ));
+    let silent = model.stalls.count();
+    if silent > 0 {
+        let text = format!("  {silent} silent");
+        spans.push(Span::styled(text, NOTICE));
+    }
     if lost > 0 {
         spans.push(Span::styled(format!("  {lost} LOST"), FAULT));
     }

@@ -10,7 +10,7 @@ use ratatui::{
 use crate::{
     event::{
         Body, Event,
-        values::{How, Reason},
+        values::{How, Reason, StallEnd},
     },
     tui::history::clean,
 };
@@ -38,7 +38,8 @@ pub fn severity(event: &Event) -> (char, Style) {
                 (false, false) => ('!', FAULT),
             }
         }
-        Body::IoError { .. } => ('!', FAULT),
+        Body::Stall { stall, .. } if stall.ended == Some(StallEnd::Recovered) => ('~', NOTICE),
+        Body::IoError { .. } | Body::Stall { .. } => ('!', FAULT),
         _ => ('~', NOTICE),
     }
 }
