@@ -390,7 +390,7 @@ impl Assembler {
             let view = hints::View {
                 ids,
                 end,
-                closing: if closes_here(ids, end) {
+                closing: if closes_here(ids, end, found) {
                     here
                 } else {
                     Closing::Elsewhere
@@ -686,8 +686,10 @@ fn closer<'a>(conn: &'a Conn, end: &End) -> Option<&'a Task> {
 }
 
 /// Whether the end that hung up is on this node, its process known or not.
-fn closes_here(ids: &Ids, end: &End) -> bool {
-    end.closed_by != ClosedBy::Peer
+fn closes_here(ids: &Ids, end: &End, found: Option<Found>) -> bool {
+    // Who forgets a connection is between the ends.
+    let forgotten = found.is_some_and(|found| found.pattern == Pattern::SilentDrop);
+    (end.closed_by != ClosedBy::Peer && !forgotten)
         || ids.peer_pid.is_some()
         || ids.peer_conn.is_some()
         || ids.peer_addr.0.is_loopback()

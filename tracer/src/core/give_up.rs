@@ -14,7 +14,7 @@ use tracer_common::{
 use crate::event::values::GivesUpBy;
 
 /// `TCP_RTO_MIN` and `TCP_RTO_MAX`.
-const RTO_MIN_MS: u64 = 200;
+pub const RTO_MIN_MS: u64 = 200;
 const RTO_MAX_MS: u64 = 120_000;
 
 /// Backoff of window probes: `ilog2(TCP_RTO_MAX / TCP_RTO_MIN) + 1`.
@@ -265,7 +265,7 @@ pub fn last_heard(sock: &SockSnap) -> u32 {
 }
 
 /// How long `retries` timeouts take that begin with `base` and double up to `max` (`tcp_model_timeout`).
-fn model_timeout(retries: u32, base: u64, max: u64) -> u64 {
+pub fn model_timeout(retries: u32, base: u64, max: u64) -> u64 {
     let doublings = (max / base.max(1)).checked_ilog2().unwrap_or(0);
     let doubled = ((2u64 << retries.min(doublings)) - 1) * base;
     doubled + u64::from(retries.saturating_sub(doublings)) * max

@@ -66,27 +66,32 @@ pub struct Hints {
     pub certain: bool,
 }
 
-/// What ran on, and for how long, at the first end; by the reason where that names the kernel's timer.
+/// What ran on, and for how long, at the first end; by the reason where that names the kernel's timer,
+/// and nothing went wrong before.
 fn clock(found: Option<Found>, end: &End) -> Option<(Clock, u64)> {
     let idle_ms = end.idle_rx_ms.into_iter().chain(end.idle_tx_ms).min();
-    let (clock, ms) = match end.reason {
-        Reason::TimeoutKeepalive => (Clock::Keepalive, idle_ms),
-        Reason::TimeoutRetrans => (Clock::Retrans, end.idle_rx_ms.or(end.end_age_ms)),
-        Reason::TimeoutUser => (Clock::User, end.idle_rx_ms.or(end.end_age_ms)),
-        Reason::ConnectTimeout => (Clock::Syn, end.end_age_ms),
-        Reason::ConnectCancelled => (Clock::Connect, end.end_age_ms),
-        _ => {
-            let found = found?;
-            let clock = match found.pattern {
+    let (pattern, clock_ms) = match found {
+        Some(Found { pattern, clock_ms }) => (Some(pattern), clock_ms),
+        None => (None, None),
+    };
+    let (clock, ms) = match (pattern, end.reason) {
+        (Some(Pattern::SilentDrop), _) => (Clock::Forgotten, clock_ms),
+        (_, Reason::TimeoutKeepalive) => (Clock::Keepalive, idle_ms),
+        (_, Reason::TimeoutRetrans) => (Clock::Retrans, end.idle_rx_ms.or(end.end_age_ms)),
+        (_, Reason::TimeoutUser) => (Clock::User, end.idle_rx_ms.or(end.end_age_ms)),
+        (_, Reason::ConnectTimeout) => (Clock::Syn, end.end_age_ms),
+        (_, Reason::ConnectCancelled) => (Clock::Connect, end.end_age_ms),
+        (Some(pattern), _) => {
+            let clock = match pattern {
                 Pattern::PeerGaveUpWaiting | Pattern::LocalGaveUpWaiting => Clock::Waiting,
                 Pattern::PeerNoAnswer | Pattern::LocalNoAnswer => Clock::NoAnswer,
                 Pattern::PeerIdleClose | Pattern::LocalIdleClose => Clock::Idle,
                 Pattern::NoRequest => Clock::Request,
-                Pattern::SilentDrop => Clock::Forgotten,
                 _ => return None,
             };
-            (clock, found.clock_ms)
+            (clock, clock_ms)
         }
+        (None, _) => return None,
     };
     Some((clock, ms?))
 }

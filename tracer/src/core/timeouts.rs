@@ -59,7 +59,7 @@ clocks! {
     Age = "age",
     /// since the SYN
     Connect = "connect",
-    /// idle for at least as long, then a RST for what was sent
+    /// idle for at least as long, then a RST for what was sent, or nothing any more
     Forgotten = "forgotten",
     /// keepalive probes without an answer
     Keepalive = "keepalive",

@@ -234,6 +234,21 @@ fn a_forgotten_connection_was_idle_for_at_least_as_long() {
         "verified first: {found:?}"
     );
     assert_eq!(dropped(800_000), None);
+    // Where the box says nothing, the kernel's own patience comes after that.
+    let (ids, mut end) = end(Role::Client, ClosedBy::Kernel, Some(1_224_600), Some(300));
+    (end.how, end.reason) = (How::Timeout, Reason::TimeoutRetrans);
+    let view = View {
+        ids: &ids,
+        end: &end,
+        closing: Closing::Elsewhere,
+        user_timeout_ms: 0,
+    };
+    let found = Found {
+        pattern: Pattern::SilentDrop,
+        clock_ms: Some(300_000),
+    };
+    let found = view.hints(&table(), Some(found));
+    assert_eq!(ids_of(&found), ["azure.lb.tcp_idle"]);
 }
 
 #[test]

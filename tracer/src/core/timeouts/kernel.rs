@@ -1,5 +1,7 @@
 //! The kernel's own timeouts, from this node's settings by the kernel's own formulae.
 
+use crate::core::give_up::{RTO_MIN_MS, model_timeout};
+
 /// Settings of the initial network namespace. Others may differ, and sockets have options: what is
 /// worked out here is only claimed where it fits what was measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,8 +19,6 @@ pub struct Sysctls {
     pub rto_max_ms: u64,
 }
 
-/// TCP_RTO_MIN, on which the limits in retransmissions are worked out whatever the path is like.
-const RTO_MIN_MS: u64 = 200;
 /// TCP_TIMEOUT_INIT.
 const RTO_INIT_MS: u64 = 1_000;
 /// TCP_TIMEWAIT_LEN.
@@ -97,14 +97,10 @@ impl Sysctls {
         })
     }
 
-    /// Doubling up to the longest, then by the longest.
     fn model_ms(&self, retries: u64) -> u64 {
-        let retries = retries.min(RETRIES_MAX);
-        let doublings = u64::from((self.rto_max_ms / RTO_MIN_MS).max(1).ilog2());
-        let doubled = retries.min(doublings);
-        let doubling_ms = ((2u64 << doubled) - 1).saturating_mul(RTO_MIN_MS);
-        let longest_ms = (retries - doubled).saturating_mul(self.rto_max_ms);
-        doubling_ms.saturating_add(longest_ms)
+        let retries = retries.min(RETRIES_MAX) as u32;
+        let rto_max_ms = self.rto_max_ms.min(u64::from(u32::MAX));
+        model_timeout(retries, RTO_MIN_MS, rto_max_ms)
     }
 
     /// The SYN and its repetitions: the first ones at equal intervals, then doubling.
