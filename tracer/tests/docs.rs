@@ -7,7 +7,7 @@ use std::fmt::Write;
 use serde_json::Value;
 use tracer::core::timeouts::BUILT_IN;
 use tracer::event::{
-    End, Head, Ids, Key, Keys,
+    Called, End, Head, Ids, Key, Keys,
     json::Json,
     schema,
     values::{
@@ -150,10 +150,19 @@ fn reference() -> String {
         if matches!(kind, Kind::TcpClose | Kind::TcpConnectFailed) {
             continue;
         }
-        let own = schema::groups(*kind).last();
-        let keys = own.copied().unwrap_or_default();
+        // Of a connection's event the first and the last are common ones.
+        let keys = match schema::groups(*kind) {
+            [own] | [_, own, _] => *own,
+            _ => &[],
+        };
         table(&mut out, &format!("Then, in `{kind}`"), keys, &lists);
     }
+    table(
+        &mut out,
+        "At the end of every `tcp_*` event",
+        Called::KEYS,
+        &lists,
+    );
     out.push_str("\n## Values\n");
     for list in &lists {
         let _ = write!(

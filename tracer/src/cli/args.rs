@@ -186,7 +186,7 @@ pub struct Filters {
     #[arg(long, value_name = "CIDR", help_heading = "Filters")]
     pub peer: Vec<String>,
 
-    /// Connections of this container: its id, or the first 6 or more digits of it
+    /// Connections of this container: its name, its id, or the first 6 or more digits of that
     #[arg(long, value_name = "LIST", help_heading = "Filters")]
     pub container: Vec<String>,
 

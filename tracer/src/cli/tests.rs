@@ -151,7 +151,7 @@ fn every_option_arrives() {
             "--port 80,443",
             "--local-port 8080",
             "--peer 10.2.0.0/16,::1/128",
-            "--container c74b0f",
+            "--container C74B0F",
             "--unit nginx.service",
             "--reason rst_peer",
         ]

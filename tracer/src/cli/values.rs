@@ -152,13 +152,17 @@ fn unmapped(net: IpNet) -> IpNet {
         .map_or(net, IpNet::V4)
 }
 
-/// First digits of a container's id.
+/// A container's name, or first digits of its id.
 pub fn container(text: &str) -> Parsed<String> {
-    let digits = text.bytes().all(|byte| byte.is_ascii_hexdigit());
-    if digits && (6..=64).contains(&text.len()) {
-        Ok(text.to_ascii_lowercase())
+    // As Docker has it; other runtimes allow no more.
+    let name = text
+        .bytes()
+        .all(|byte| byte.is_ascii_alphanumeric() || b"_.-".contains(&byte));
+    let begins = text.starts_with(|first: char| first.is_ascii_alphanumeric());
+    if name && begins && text.len() <= 253 {
+        Ok(text.to_owned())
     } else {
-        Err("expected container ids, or the first 6 or more hex digits of them".to_owned())
+        Err("expected names of containers, or their ids, or the first 6 or more hex digits of those".to_owned())
     }
 }
 
@@ -324,8 +328,10 @@ mod tests {
         assert_eq!(comm("fifteen-letters"), Ok("fifteen-letters".to_owned()));
         assert!(comm("sixteen-letters!").is_err());
         assert!(comm("").is_err());
-        assert_eq!(container("C74B0F"), Ok("c74b0f".to_owned()));
-        for text in ["c74b0", "xyzxyz", &"a".repeat(65), ""] {
+        for text in ["C74B0F", "web", "shop_web-1.2"] {
+            assert_eq!(container(text), Ok(text.to_owned()));
+        }
+        for text in ["/web", "a b", "-web", &"a".repeat(254), ""] {
             assert!(container(text).is_err(), "{text}");
         }
         assert!(unit("nginx.service").is_ok());

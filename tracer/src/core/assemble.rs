@@ -30,7 +30,7 @@ use super::{
     timeouts::Table,
 };
 use crate::event::{
-    Body, End, Event, Head, Ids, IoError, Reset, SCHEMA_VERSION,
+    Body, Called, End, Event, Head, Ids, IoError, Reset, SCHEMA_VERSION,
     names::RstReasons,
     text::{Addr, Comm, Label},
     time::Timestamp,
@@ -526,6 +526,7 @@ impl Assembler {
             peer_container_id: peer
                 .and_then(|task| names.name(task, 0).place)
                 .and_then(|place| place.container_id.clone()),
+            called: Called::default(),
         };
         // A RST without a socket is sent through one of the kernel's own, whose cgroup is nobody's.
         let cgroup_id = if head.cookie == 0 { 0 } else { sock.cgroup_id };

@@ -28,7 +28,7 @@ pub struct Filter {
     pub local_ports: Vec<u16>,
     /// Networks of the peer, a single address being a network of one.
     pub peers: Vec<IpNet>,
-    /// First digits of the container, lower case.
+    /// Names of containers, or first digits of their ids.
     pub containers: Vec<String>,
     pub units: Vec<String>,
     /// Reasons of an end, and of the culprit of an I/O error. A reset has none.
@@ -48,9 +48,11 @@ impl Filter {
 
     fn matches_owner(&self, ids: &Ids) -> bool {
         let comm = |name: &String| ids.comm.is_some_and(|comm| comm.text() == *name);
-        let container = |start: &String| {
+        let container = |wanted: &String| {
             let id = ids.container_id.as_ref();
-            id.is_some_and(|id| id.as_str().starts_with(start))
+            let name = ids.called.container_name.0.as_ref();
+            id.is_some_and(|id| is_id(id.as_str(), wanted))
+                || name.is_some_and(|name| name.as_str() == wanted)
         };
         let unit = |unit: &String| ids.unit.as_ref().is_some_and(|own| own.as_str() == unit);
         any(&self.pids, |pid| ids.pid == Some(*pid))
@@ -84,6 +86,14 @@ impl Filter {
         option(&mut options, "--reason", &self.reasons);
         options
     }
+}
+
+/// Fewer digits are a name.
+const ID_MIN: usize = 6;
+
+fn is_id(id: &str, start: &str) -> bool {
+    let own = id.get(..start.len());
+    start.len() >= ID_MIN && own.is_some_and(|own| own.eq_ignore_ascii_case(start))
 }
 
 fn any<T>(alternatives: &[T], holds: impl FnMut(&T) -> bool) -> bool {
@@ -272,7 +282,7 @@ mod tests {
     }
 
     #[test]
-    fn container_by_its_first_digits() {
+    fn container_by_its_first_digits_or_its_name() {
         let filter = Filter {
             containers: vec!["c74b0f".into()],
             ..Filter::default()
@@ -284,6 +294,18 @@ mod tests {
         assert!(filter.matches(&id("c74b0f5062f0bc72")));
         assert!(!filter.matches(&id("5062f0c74b0f")));
         assert!(!filter.matches(&plain()));
+        let filter = Filter {
+            containers: vec!["C74B0F".into(), "web".into(), "c74b".into()],
+            ..Filter::default()
+        };
+        let named = |text: &str| {
+            let label = Label::from(text);
+            close(|ids| ids.called.container_name = Some(label).into())
+        };
+        assert!(filter.matches(&id("c74b0f5062f0bc72")));
+        assert!(!filter.matches(&id("c74bff5062f0bc72")), "too few digits");
+        assert!(filter.matches(&named("web")));
+        assert!(!filter.matches(&named("web-1")));
     }
 
     #[test]

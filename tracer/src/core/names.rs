@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tracer_common::task::Task;
 
-use crate::event::{Ids, text::Label};
+use crate::event::{Called, Ids, text::Label};
 
 /// Longest executable or cgroup path that an event carries, bytes.
 pub const PATH_MAX_BYTES: usize = 512;
@@ -35,6 +35,7 @@ pub struct Named {
     /// The executable's path was longer than [`PATH_MAX_BYTES`].
     pub exe_cut: bool,
     pub place: Option<Arc<Place>>,
+    pub called: Option<Arc<Called>>,
 }
 
 /// Knows processes. An answer must take no longer than a table look-up, but for the first one.
@@ -52,5 +53,6 @@ pub fn fill(ids: &mut Ids, named: Named) -> bool {
     ids.runtime = place.and_then(|place| place.runtime.clone());
     ids.pod_uid = place.and_then(|place| place.pod_uid.clone());
     ids.unit = place.and_then(|place| place.unit.clone());
+    ids.called = named.called.as_deref().cloned().unwrap_or_default();
     named.exe_cut || place.is_some_and(|place| place.cut)
 }

@@ -9,7 +9,7 @@ use tracer_common::{
 
 use super::stall::{Change, Silent, Stalls};
 use crate::event::{
-    Body, End, Event, Head, Ids, IoError, Reset, SCHEMA_VERSION, Stall,
+    Body, Called, End, Event, Head, Ids, IoError, Reset, SCHEMA_VERSION, Stall,
     text::{Addr, Comm, Label},
     time::Timestamp,
     values::*,
@@ -76,6 +76,7 @@ pub fn ids() -> Ids {
         peer_comm: None,
         peer_conn: None,
         peer_container_id: None,
+        called: Called::default(),
     }
 }
 

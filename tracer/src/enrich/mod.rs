@@ -1,6 +1,7 @@
 //! Names that records do not carry: a process's executable, and the container, pod or unit that it runs in.
 
 pub mod cgroup;
+mod containers;
 pub mod process;
 mod procfs;
 mod tree;

@@ -8,6 +8,7 @@ use rustc_hash::FxHashMap;
 use tracer_common::task::Task;
 
 use super::{
+    containers::Containers,
     procfs::{self, Key},
     tree::Tree,
 };
@@ -39,6 +40,7 @@ pub struct Processes {
     /// Oldest first. A key that was forgotten and read again is in it twice, which only lets it go early.
     order: VecDeque<Key>,
     tree: Tree,
+    containers: Containers,
     /// Time of the newest record: no clock has to be asked.
     now_ns: u64,
     /// Second, and execs that were read in it.
@@ -63,6 +65,7 @@ impl Processes {
             known: FxHashMap::default(),
             order: VecDeque::new(),
             tree: Tree::new(),
+            containers: Containers::new("/".into()),
             now_ns,
             execs: (0, 0),
         }
@@ -107,6 +110,10 @@ impl Processes {
             self.tree.learn(path);
         }
         let read = read.map(|read| read.named);
+        if let Some(place) = read.as_ref().and_then(|named| named.place.as_deref()) {
+            // Now, while its files are there.
+            self.containers.called(place, Some(key.pid), self.now_ns);
+        }
         // A zombie can still be found, but not its executable.
         let expires_ns = match &read {
             Some(Named { exe: Some(_), .. }) => self.now_ns + FRESH.as_nanos() as u64,
@@ -149,6 +156,10 @@ impl Names for Processes {
             let of_socket = self.tree.place(cgroup_id, self.now_ns);
             named.place = of_socket.or(named.place);
         }
+        named.called = named.place.as_deref().and_then(|place| {
+            let pid = task.is_known().then_some(task.tgid);
+            self.containers.called(place, pid, self.now_ns)
+        });
         named
     }
 }

@@ -82,6 +82,7 @@ pub fn read(proc: &Path, key: Key) -> Option<Read> {
             exe,
             exe_cut: exe_cut.unwrap_or(false),
             place: place.map(Arc::new),
+            called: None,
         },
         v2_path: v2_path.map(str::to_owned),
     })

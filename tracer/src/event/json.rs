@@ -91,6 +91,12 @@ impl<T: Json> Json for Option<T> {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct IfKnown<T>(pub Option<T>);
 
+impl<T> Default for IfKnown<T> {
+    fn default() -> Self {
+        IfKnown(None)
+    }
+}
+
 impl<T> From<Option<T>> for IfKnown<T> {
     fn from(value: Option<T>) -> Self {
         IfKnown(value)

@@ -42,11 +42,12 @@ macro_rules! key_name {
 }
 pub(crate) use key_name;
 
+/// Fields of `with` are no keys of this group: whoever writes and reads the event sees to them.
 macro_rules! keys {
-    ($(#[$meta:meta])* pub struct $strukt:ident { $($(#[doc = $doc:literal])* $name:ident: $ty:ty,)* }) => {
+    ($(#[$meta:meta])* pub struct $strukt:ident { $($(#[doc = $doc:literal])* $name:ident: $ty:ty,)* } $(with { $($(#[doc = $plain_doc:literal])* $plain:ident: $plain_ty:ty,)* })?) => {
         $(#[$meta])*
         #[derive(Clone, Debug, PartialEq)]
-        pub struct $strukt { $($(#[doc = $doc])* pub $name: $ty,)* }
+        pub struct $strukt { $($(#[doc = $doc])* pub $name: $ty,)* $($($(#[doc = $plain_doc])* pub $plain: $plain_ty,)*)? }
 
         impl $crate::event::keys::Keys for $strukt {
             const KEYS: &'static [$crate::event::keys::Key] = &[$($crate::event::keys::Key {
@@ -72,6 +73,7 @@ macro_rules! keys {
                         $crate::event::keys::key_name!($name),
                         concat!(",\"", $crate::event::keys::key_name!($name), "\":"),
                     )?,)*
+                    $($($plain: Default::default(),)*)?
                 })
             }
         }

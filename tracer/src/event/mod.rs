@@ -103,6 +103,22 @@ keys! {
         peer_conn: Option<ConnId>,
         /// Container of the other end, when that is on this node.
         peer_container_id: Option<Label>,
+    } with {
+        /// At the end of the line.
+        called: Called,
+    }
+}
+
+keys! {
+    /// What people call the container that the process runs in: at the end of the `tcp_*` events that know it.
+    #[derive(Default, Eq)]
+    pub struct Called {
+        /// Name of the container, where the node has it: from the files of Docker, kubelet, containerd, CRI-O or Podman.
+        container_name: IfKnown<Label>,
+        /// Name of its Kubernetes pod, from there.
+        pod: IfKnown<Label>,
+        /// Namespace of that pod.
+        pod_namespace: IfKnown<Label>,
     }
 }
 
@@ -367,6 +383,29 @@ pub enum Body {
     Stop(Stop),
 }
 
+impl Body {
+    /// The connection's keys, for a `tcp_*` event.
+    pub fn ids(&self) -> Option<&Ids> {
+        match self {
+            Body::End { ids, .. }
+            | Body::Reset { ids, .. }
+            | Body::IoError { ids, .. }
+            | Body::Stall { ids, .. } => Some(ids),
+            _ => None,
+        }
+    }
+
+    fn ids_mut(&mut self) -> Option<&mut Ids> {
+        match self {
+            Body::End { ids, .. }
+            | Body::Reset { ids, .. }
+            | Body::IoError { ids, .. }
+            | Body::Stall { ids, .. } => Some(ids),
+            _ => None,
+        }
+    }
+}
+
 /// An event as the sinks and filters take it; `seq` is set when it is written.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Event {
@@ -377,13 +416,7 @@ pub struct Event {
 impl Event {
     /// The connection's keys, for a `tcp_*` event.
     pub fn ids(&self) -> Option<&Ids> {
-        match &self.body {
-            Body::End { ids, .. }
-            | Body::Reset { ids, .. }
-            | Body::IoError { ids, .. }
-            | Body::Stall { ids, .. } => Some(ids),
-            _ => None,
-        }
+        self.body.ids()
     }
 
     /// Appends the line, with its newline, at most [`MAX_LINE_BYTES`] + 1 bytes.
@@ -405,18 +438,22 @@ impl Event {
             Body::End { ids, end } => {
                 ids.write(out);
                 end.write(out);
+                ids.called.write(out);
             }
             Body::Reset { ids, reset } => {
                 ids.write(out);
                 reset.write(out);
+                ids.called.write(out);
             }
             Body::IoError { ids, io } => {
                 ids.write(out);
                 io.write(out);
+                ids.called.write(out);
             }
             Body::Stall { ids, stall } => {
                 ids.write(out);
                 stall.write(out);
+                ids.called.write(out);
             }
             Body::Start(body) => body.write(out),
             Body::Lost(body) => body.write(out),

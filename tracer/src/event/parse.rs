@@ -5,8 +5,8 @@
 use std::{borrow::Cow, fmt};
 
 use super::{
-    Body, End, Event, Head, Heartbeat, Ids, IoError, Keys, Lost, Reset, SCHEMA_VERSION, Stall,
-    Start, Stop,
+    Body, Called, End, Event, Head, Heartbeat, Ids, IoError, Keys, Lost, Reset, SCHEMA_VERSION,
+    Stall, Start, Stop,
     read::{Cursor, Read},
     values::Kind,
 };
@@ -55,7 +55,7 @@ impl Event {
         let kind = fields.kind()?;
         fields.cursor.at = 0;
         let head = Head::read(&mut fields)?;
-        let body = match kind {
+        let mut body = match kind {
             Kind::TcpClose | Kind::TcpConnectFailed => Body::End {
                 ids: Ids::read(&mut fields)?,
                 end: End::read(&mut fields)?,
@@ -77,6 +77,9 @@ impl Event {
             Kind::Heartbeat => Body::Heartbeat(Heartbeat::read(&mut fields)?),
             Kind::Stop => Body::Stop(Stop::read(&mut fields)?),
         };
+        if let Some(ids) = body.ids_mut() {
+            ids.called = Called::read(&mut fields)?;
+        }
         fields.finish()?;
         Ok(Event { head, body })
     }

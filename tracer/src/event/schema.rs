@@ -3,7 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use super::{
-    End, Head, Heartbeat, Ids, IoError, Keys, Lost, Reset, Stall, Start, Stop, keys::Key,
+    Called, End, Head, Heartbeat, Ids, IoError, Keys, Lost, Reset, Stall, Start, Stop, keys::Key,
     values::Kind,
 };
 
@@ -11,10 +11,10 @@ use super::{
 pub fn groups(kind: Kind) -> &'static [&'static [Key]] {
     match kind {
         Kind::Start => &[Start::KEYS],
-        Kind::TcpClose | Kind::TcpConnectFailed => &[Ids::KEYS, End::KEYS],
-        Kind::TcpReset => &[Ids::KEYS, Reset::KEYS],
-        Kind::TcpIoError => &[Ids::KEYS, IoError::KEYS],
-        Kind::TcpStall | Kind::TcpStallEnd => &[Ids::KEYS, Stall::KEYS],
+        Kind::TcpClose | Kind::TcpConnectFailed => &[Ids::KEYS, End::KEYS, Called::KEYS],
+        Kind::TcpReset => &[Ids::KEYS, Reset::KEYS, Called::KEYS],
+        Kind::TcpIoError => &[Ids::KEYS, IoError::KEYS, Called::KEYS],
+        Kind::TcpStall | Kind::TcpStallEnd => &[Ids::KEYS, Stall::KEYS, Called::KEYS],
         Kind::Lost => &[Lost::KEYS],
         Kind::Heartbeat => &[Heartbeat::KEYS],
         Kind::Stop => &[Stop::KEYS],

@@ -264,9 +264,11 @@ fn docker_container() {
     docker.import_busybox();
 
     let tracer = Tracer::start();
+    let by_name = Tracer::start_with(&["--container", "lab-web", "--events", "tcp_close"]);
     let id = docker.run(&[
         "run",
         "--detach",
+        "--name=lab-web",
         "--network=none",
         docker::BUSYBOX,
         "/bin/sh",
@@ -275,6 +277,7 @@ fn docker_container() {
     ]);
     docker.run(&["wait", &id]);
     let recording = tracer.finish();
+    let filtered = by_name.finish();
     let ours: Vec<&Line> = recording
         .lines
         .iter()
@@ -283,7 +286,15 @@ fn docker_container() {
     let texts: Vec<&str> = ours.iter().map(|line| line.text.as_str()).collect();
     for line in &ours {
         assert_eq!(line.str("runtime"), Some("docker"), "{}", line.text);
+        assert_eq!(line.str("container_name"), Some("lab-web"), "{}", line.text);
     }
+    let ends = |recording: &Recording| {
+        let ends = recording.of_event("tcp_close");
+        ends.filter(|line| line.str("container_id") == Some(&id))
+            .count()
+    };
+    assert_eq!(ends(&filtered), ends(&recording), "--container by its name");
+    assert_eq!(filtered.ends().count(), ends(&filtered));
     let has = |event: &str, key: &str, value: &str| {
         ours.iter()
             .any(|line| line.event() == event && line.str(key) == Some(value))

@@ -25,6 +25,8 @@ fn events() -> Vec<Event> {
     ids.comm = Some(sample::comm("é\x1b\t\u{9b}".as_bytes()));
     ids.peer_addr = sample::addr("2001:db8::7");
     ids.peer_conn = Some(sample::conn(u64::MAX));
+    ids.called.container_name = Some(Label::from("web")).into();
+    ids.called.pod_namespace = Some(Label::from("pr\"od")).into();
     let mut end = sample::end();
     end.errno = Some(Errno(32));
     end.write_errno = Some(Errno(250));
