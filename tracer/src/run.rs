@@ -76,8 +76,8 @@ pub fn run(settings: Settings, shape: Shape) -> Result<()> {
             Some(writer) => Sink::Lines(writer),
             // Only now, so that what went wrong until here is said on a terminal as it was.
             None => {
-                let options = view_options(settings.history, Source::Live);
-                Sink::View(session::open(options, &settings.filter)?)
+                let options = view_options(&settings.view, Source::Live);
+                Sink::View(session::open(options, &settings.filter, |_| ())?)
             }
         };
         Tracing::new(settings, shape, layout, facts, attached, sink)?

@@ -122,11 +122,8 @@ pub struct Live {
     #[arg(long, value_name = "N", help_heading = "Output")]
     pub count: Option<String>,
 
-    /// Events that the live view keeps [default: 10000]
-    ///
-    /// Clean closes are dropped first. Totals, groups and ages count on.
-    #[arg(long, value_name = "N", help_heading = "Output")]
-    pub history: Option<String>,
+    #[command(flatten)]
+    pub view: View,
 
     #[command(flatten)]
     pub filters: Filters,
@@ -148,6 +145,26 @@ pub struct Live {
 
     #[command(flatten)]
     pub log: Log,
+}
+
+/// How the live view is: the same for a live run and for a recording.
+#[derive(Debug, Default, Args)]
+pub struct View {
+    /// Events that the live view keeps [default: 10000]
+    ///
+    /// Clean closes are dropped first. Totals, groups and ages count on.
+    #[arg(long, value_name = "N", help_heading = "Live view")]
+    pub history: Option<String>,
+
+    /// Colours of the live view [default: default, or mono with NO_COLOR]
+    ///
+    /// Nothing is told by colour alone, whatever the theme. `T` changes it in the view.
+    #[arg(long, value_name = "THEME", value_parser = Words(THEMES), help_heading = "Live view")]
+    pub theme: Option<String>,
+
+    /// Draw the live view in ASCII, as where the locale is not UTF-8
+    #[arg(long, help_heading = "Live view")]
+    pub ascii: bool,
 }
 
 /// What to write: the same for a live run and for a recording.
@@ -223,11 +240,8 @@ pub struct Replay {
     #[arg(long, value_name = "SPEED", value_parser = Words(&["1", "10", "max"]), help_heading = "Output")]
     pub speed: Option<String>,
 
-    /// Events that the live view keeps [default: 10000]
-    ///
-    /// Clean closes are dropped first. Totals, groups and ages count on.
-    #[arg(long, value_name = "N", help_heading = "Output")]
-    pub history: Option<String>,
+    #[command(flatten)]
+    pub view: View,
 
     #[command(flatten)]
     pub filters: Filters,
@@ -310,6 +324,8 @@ const EVENTS: &[&str] = &[
     "tcp_reset",
     "tcp_io_error",
 ];
+
+const THEMES: &[&str] = &["default", "colour-blind", "high-contrast", "mono"];
 
 fn reasons() -> Vec<PossibleValue> {
     Reason::ALL

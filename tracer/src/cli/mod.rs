@@ -16,7 +16,7 @@ use clap::{Parser, error::ErrorKind};
 
 pub use args::Part;
 use args::{Cli, Sub};
-pub use settings::{Hooks, Log, LogFormat, Output, Replay, Settings, Speed, Stories};
+pub use settings::{Hooks, Log, LogFormat, Output, Replay, Settings, Speed, Stories, Theme, View};
 
 /// What to do.
 #[derive(Debug, PartialEq)]

@@ -33,8 +33,7 @@ pub struct Settings {
     /// A power of two, and a multiple of the page size.
     pub ring_bytes: u32,
     pub max_connections: u32,
-    /// Events that the live view keeps.
-    pub history: usize,
+    pub view: View,
     pub log: Log,
 }
 
@@ -48,8 +47,55 @@ pub struct Replay {
     /// `None`: at once, or as it happened in the live view.
     pub speed: Option<Speed>,
     pub filter: Filter,
-    pub history: usize,
+    pub view: View,
     pub log: Log,
+}
+
+/// How the live view is drawn, and how much it keeps.
+#[derive(Clone, Debug, PartialEq)]
+pub struct View {
+    /// Events that are kept.
+    pub history: usize,
+    /// `None`: the default, or without colours if NO_COLOR is set.
+    pub theme: Option<Theme>,
+    /// Whatever the locale can do.
+    pub ascii: bool,
+}
+
+/// What the live view looks like.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Theme {
+    #[default]
+    Default,
+    /// Blue and orange, which all eyes tell apart.
+    ColourBlind,
+    /// White on black, nothing dim.
+    HighContrast,
+    /// No colours.
+    Mono,
+}
+
+impl Theme {
+    pub const ALL: [Theme; 4] = [
+        Theme::Default,
+        Theme::ColourBlind,
+        Theme::HighContrast,
+        Theme::Mono,
+    ];
+
+    pub const fn name(self) -> &'static str {
+        match self {
+            Theme::Default => "default",
+            Theme::ColourBlind => "colour-blind",
+            Theme::HighContrast => "high-contrast",
+            Theme::Mono => "mono",
+        }
+    }
+
+    pub fn next(self) -> Self {
+        let here = Self::ALL.iter().position(|theme| *theme == self);
+        Self::ALL[here.map_or(0, |index| (index + 1) % Self::ALL.len())]
+    }
 }
 
 /// How fast a recording is shown.
@@ -133,9 +179,7 @@ pub fn live(args: args::Live, env: impl Fn(&str) -> Option<OsString>) -> Result<
                 values::max_connections,
             )?
             .unwrap_or(MAX_CONNECTIONS),
-        history: from
-            .one("history", args.history, values::history)?
-            .unwrap_or(HISTORY),
+        view: view(&mut from, args.view)?,
         log: log(&mut from, args.log)?,
     };
     from.finish()?;
@@ -160,10 +204,21 @@ pub fn replay(args: args::Replay, env: impl Fn(&str) -> Option<OsString>) -> Res
         wide: switch(&mut from, "wide", args.wide)?,
         speed: from.one("speed", args.speed, values::speed)?,
         filter: filter(&mut from, args.filters)?,
+        view: view(&mut from, args.view)?,
+        log: log(&mut from, args.log)?,
+    })
+}
+
+fn view<E: Fn(&str) -> Option<OsString>>(
+    from: &mut Sources<E>,
+    args: args::View,
+) -> Result<View, Usage> {
+    Ok(View {
         history: from
             .one("history", args.history, values::history)?
             .unwrap_or(HISTORY),
-        log: log(&mut from, args.log)?,
+        theme: from.one("theme", args.theme, values::theme)?,
+        ascii: switch(from, "ascii", args.ascii)?,
     })
 }
 

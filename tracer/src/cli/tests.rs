@@ -80,7 +80,11 @@ fn without_options_everything_has_its_default() {
             hooks: Hooks::Auto,
             ring_bytes: settings::RING_BYTES,
             max_connections: settings::MAX_CONNECTIONS,
-            history: settings::HISTORY,
+            view: View {
+                history: settings::HISTORY,
+                theme: None,
+                ascii: false,
+            },
             log: Log {
                 verbosity: 0,
                 format: LogFormat::Text,

@@ -4,7 +4,7 @@ use std::{net::IpAddr, str::FromStr, time::Duration};
 
 use ipnet::{IpNet, Ipv4Net};
 
-use super::settings::{Hooks, LogFormat, Output, Speed, Stories};
+use super::settings::{Hooks, LogFormat, Output, Speed, Stories, Theme};
 use crate::event::values::{Kind, Reason};
 
 /// Smallest ring buffer: no page of the supported machines is larger.
@@ -222,6 +222,11 @@ pub fn max_connections(text: &str) -> Parsed<u32> {
 pub fn history(text: &str) -> Parsed<usize> {
     let form = format!("expected a number of events, 1 to {MAX_HISTORY}");
     number(text, 1, MAX_HISTORY, &form)
+}
+
+pub fn theme(text: &str) -> Parsed<Theme> {
+    let theme = Theme::ALL.into_iter().find(|theme| theme.name() == text);
+    theme.ok_or_else(|| "expected default, colour-blind, high-contrast or mono".to_owned())
 }
 
 /// How often `-v` was given.

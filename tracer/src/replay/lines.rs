@@ -26,6 +26,8 @@ pub struct Lines {
     end: usize,
     /// No newline is between `start` and here.
     searched: usize,
+    /// Bytes that were read.
+    read_bytes: u64,
     /// Within a line that is too long.
     overflowing: bool,
 }
@@ -37,6 +39,7 @@ impl Default for Lines {
             start: 0,
             end: 0,
             searched: 0,
+            read_bytes: 0,
             overflowing: false,
         }
     }
@@ -82,6 +85,11 @@ impl Lines {
         &self.buffer[line.clone()]
     }
 
+    /// Bytes of the stream that were taken.
+    pub fn taken_bytes(&self) -> u64 {
+        self.read_bytes - (self.end - self.start) as u64
+    }
+
     /// Reads more; false at the end of the stream.
     pub fn fill(&mut self, input: &mut impl Read) -> io::Result<bool> {
         self.buffer.copy_within(self.start..self.end, 0);
@@ -92,6 +100,7 @@ impl Lines {
             match input.read(&mut self.buffer[self.end..]) {
                 Ok(count) => {
                     self.end += count;
+                    self.read_bytes += count as u64;
                     return Ok(count > 0);
                 }
                 Err(error) if error.kind() == ErrorKind::Interrupted => (),

@@ -24,6 +24,22 @@ impl Merge {
         })
     }
 
+    /// Begins again.
+    pub fn rewind(&mut self) -> Result<()> {
+        self.due = (0..self.recordings.len()).collect();
+        self.recordings.iter_mut().try_for_each(Recording::rewind)
+    }
+
+    /// How much was taken; `None`: that is not known, and it cannot begin again.
+    pub fn percent(&self) -> Option<u8> {
+        let mut all = (0, 0);
+        for recording in &self.recordings {
+            let (taken, size) = recording.progress_bytes()?;
+            all = (all.0 + taken, all.1 + size);
+        }
+        Some((all.0 * 100).checked_div(all.1).unwrap_or(100) as u8)
+    }
+
     /// The recording that stands at the earliest event. `idle` is called before more is read, which
     /// can take long when a recording grows.
     pub fn next(

@@ -3,82 +3,129 @@
 mod lines;
 mod merge;
 mod out;
-mod pace;
+mod player;
 mod recording;
 mod stop;
 
-use std::{thread::sleep, time::Duration};
+use std::sync::mpsc::channel;
 
 use anyhow::{Result, bail};
 
 use crate::{
     cli::{Replay, Speed},
     core::filter::Filter,
+    event::time::Timestamp,
     sink::{Shape, view_options},
     tui::{model::Source, session},
 };
 use merge::Merge;
 use out::Out;
-use pace::Pace;
+use player::{Player, Turn};
 use stop::{Stop, Stopped};
-
-/// How often it is looked whether the view was quit.
-const NAP: Duration = Duration::from_millis(50);
 
 /// Shows recordings.
 pub fn replay(settings: &Replay, shape: Shape) -> Result<()> {
     let mut stop = Stop::on_signals()?;
     // Before the view: what cannot be opened is said on a terminal as it was.
     let mut merge = Merge::open(&settings.files)?;
-    let (mut out, speed) = match shape {
-        Shape::Lines(format) => (Out::lines(format), Speed::Max),
+    let rewinds = merge.percent().is_some();
+    let (out, speed, asks) = match shape {
+        Shape::Lines(format) => (Out::lines(format), Speed::Max, None),
         Shape::View => {
             let files = settings.files.iter();
             let files = files.map(|file| file.display().to_string()).collect();
-            let options = view_options(settings.history, Source::Replay(files));
-            let feed = session::open(options, &settings.filter)?;
+            let options = view_options(&settings.view, Source::Replay(files));
+            let (asks, inbox) = channel();
+            let feed = session::open(options, &settings.filter, move |ask| {
+                // A replay that is over listens no more.
+                let _ = asks.send(ask);
+            })?;
             stop = stop.or_when(feed.gone());
-            (Out::View(feed, Vec::new()), Speed::Times(1))
+            (Out::View(feed, Vec::new()), Speed::Times(1), Some(inbox))
         }
     };
-    let mut pace = Pace::new(settings.speed.unwrap_or(speed), stop.clone());
-    let shown = show(&mut merge, &stop, &mut pace, &settings.filter, &mut out);
+    let speed = settings.speed.unwrap_or(speed);
+    let mut show = Show {
+        player: Player::new(speed, stop.clone(), asks, rewinds),
+        filter: &settings.filter,
+        stop: &stop,
+        out,
+    };
     // Also when it was stopped, what was seen is written.
-    for result in [shown, out.flush()] {
+    for result in [show.all(&mut merge), show.out.flush()] {
         match result {
             Err(error) if !error.is::<Stopped>() => return Err(error),
             _ => (),
         }
     }
-    let skipped = merge.tell_skipped();
-    if let Out::View(feed, _) = out {
-        feed.ended("the recording is over");
-        while !stop.asked() {
-            sleep(NAP);
-        }
+    if let Out::View(feed, _) = show.out {
         feed.close()?;
     }
-    if skipped > 0 && merge.events() == 0 {
+    if merge.tell_skipped() > 0 && merge.events() == 0 {
         bail!("no line is an event of this tracer; `tracer -o json` makes a recording");
     }
     Ok(())
 }
 
-fn show(
-    merge: &mut Merge,
-    stop: &Stop,
-    pace: &mut Pace,
-    filter: &Filter,
-    out: &mut Out,
-) -> Result<()> {
-    while let Some(recording) = merge.next(stop, || out.flush())? {
-        let Some((event, line)) = recording.current() else {
-            continue;
-        };
-        pace.wait(event.head.ts, || out.flush())?;
-        if filter.matches(event) {
-            out.take(event, line)?;
+struct Show<'a> {
+    player: Player,
+    filter: &'a Filter,
+    stop: &'a Stop,
+    out: Out,
+}
+
+impl Show<'_> {
+    /// From the beginning to the end; in the view, until that is quit.
+    fn all(&mut self, merge: &mut Merge) -> Result<()> {
+        loop {
+            if self.once(merge)? == Turn::Show {
+                self.tell(merge)?;
+                let Out::View(..) = self.out else {
+                    return Ok(());
+                };
+                self.out.ended();
+                while self.player.rests() {
+                    if self.stop.asked() {
+                        return Err(Stopped.into());
+                    }
+                    self.tell(merge)?;
+                }
+            }
+            merge.rewind()?;
+            self.player.restart();
+            self.out.restart();
         }
     }
-    Ok(())
+
+    /// To the end, or until it is to begin again.
+    fn once(&mut self, merge: &mut Merge) -> Result<Turn> {
+        let (player, out) = (&mut self.player, &mut self.out);
+        let mut last = Timestamp(0);
+        loop {
+            let percent = merge.percent();
+            let mut idle = |player: &mut Player| {
+                player.listen();
+                let refused = player.take_refusal();
+                out.tell(player.place(percent), refused)
+            };
+            let next = merge.next(self.stop, || idle(player))?;
+            let Some((event, line)) = next.and_then(|recording| recording.current()) else {
+                player.end(last);
+                return Ok(Turn::Show);
+            };
+            if player.wait(event.head.ts, idle)? == Turn::Again {
+                return Ok(Turn::Again);
+            }
+            last = last.max(event.head.ts);
+            if self.filter.matches(event) {
+                out.take(event, line)?;
+            }
+        }
+    }
+
+    fn tell(&mut self, merge: &Merge) -> Result<()> {
+        let refused = self.player.take_refusal();
+        let place = self.player.place(merge.percent());
+        self.out.tell(place, refused)
+    }
 }

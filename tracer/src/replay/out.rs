@@ -9,7 +9,11 @@ use std::{
 use anyhow::{Context, Result};
 
 use super::stop::Stopped;
-use crate::{event::Event, sink::Format, tui::session::Feed};
+use crate::{
+    event::Event,
+    sink::Format,
+    tui::{playback::Place, session::Feed},
+};
 
 /// Bytes that are written at once.
 const CHUNK: usize = 256 << 10;
@@ -48,6 +52,35 @@ impl Out {
             }
         };
         if full { self.flush() } else { Ok(()) }
+    }
+
+    /// Says where the recordings are, and what could not be done; all that was taken is before it.
+    pub fn tell(&mut self, place: Option<Place>, refused: Option<&str>) -> Result<()> {
+        self.flush()?;
+        if let Out::View(feed, _) = self {
+            if let Some(place) = place {
+                feed.place(place);
+            }
+            if let Some(why) = refused {
+                feed.say(why);
+            }
+        }
+        Ok(())
+    }
+
+    /// The recordings begin again.
+    pub fn restart(&mut self) {
+        if let Out::View(feed, events) = self {
+            events.clear();
+            feed.restart();
+        }
+    }
+
+    /// The recordings are over.
+    pub fn ended(&mut self) {
+        if let Out::View(feed, _) = self {
+            feed.ended("the recording is over");
+        }
     }
 
     /// Gives on what there is. A reader that is gone ends the replay.

@@ -1,6 +1,13 @@
 //! One recording: a file, or standard input while it grows, event by event.
 
-use std::{fmt::Display, fs::File, io, ops::Range, os::fd::AsFd, path::Path};
+use std::{
+    fmt::Display,
+    fs::File,
+    io::{self, Seek},
+    ops::Range,
+    os::fd::AsFd,
+    path::Path,
+};
 
 use anyhow::{Context, Result};
 
@@ -17,11 +24,15 @@ pub struct Recording {
     /// As messages name it.
     name: String,
     input: File,
+    /// Of a file; `None`: it cannot be read again.
+    size_bytes: Option<u64>,
     lines: Lines,
     /// Lines so far.
     number: u64,
     pub events: u64,
     pub skipped: u64,
+    /// It is read again: what was passed over has been told.
+    again: bool,
     ended: bool,
     current: Option<(Event, Range<usize>)>,
 }
@@ -39,16 +50,40 @@ impl Recording {
                 File::open(path).with_context(|| format!("cannot open the recording {name}"))?;
             (name, file)
         };
+        let about = input.metadata().ok().filter(|about| about.is_file());
         Ok(Recording {
             name,
+            size_bytes: about.map(|about| about.len()),
             input,
             lines: Lines::default(),
             number: 0,
             events: 0,
             skipped: 0,
+            again: false,
             ended: false,
             current: None,
         })
+    }
+
+    /// Begins again.
+    pub fn rewind(&mut self) -> Result<()> {
+        let rewound = self.input.rewind();
+        rewound.with_context(|| format!("cannot read {} again", self.name))?;
+        self.lines = Lines::default();
+        self.number = 0;
+        self.events = 0;
+        self.skipped = 0;
+        self.again = true;
+        self.ended = false;
+        self.current = None;
+        Ok(())
+    }
+
+    /// Bytes that were taken, and all that there are; `None`: nobody knows, and it cannot begin
+    /// again.
+    pub fn progress_bytes(&self) -> Option<(u64, u64)> {
+        let taken = self.lines.taken_bytes();
+        self.size_bytes.map(|size| (taken, size.max(taken)))
     }
 
     /// The event that it stands at, and its line.
@@ -73,8 +108,7 @@ impl Recording {
             if self.ended {
                 return Ok(());
             }
-            idle()?;
-            stop.wait_for(&self.input)?;
+            stop.wait_for(&self.input, idle)?;
             let more = self.lines.fill(&mut self.input);
             self.ended = !more.with_context(|| format!("cannot read {}", self.name))?;
         }
@@ -113,7 +147,7 @@ impl Recording {
 
     fn skip(&mut self, why: impl Display) {
         self.skipped += 1;
-        if self.skipped <= TOLD {
+        if self.skipped <= TOLD && !self.again {
             tracing::warn!("{}:{}: skipped: {why}", self.name, self.number);
         }
     }

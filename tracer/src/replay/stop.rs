@@ -87,10 +87,11 @@ impl Stop {
         self.told.load(Ordering::Relaxed) || self.gone.load(Ordering::Relaxed)
     }
 
-    /// Waits until the input has something, or has ended.
-    pub fn wait_for(&self, input: &impl AsFd) -> Result<()> {
+    /// Waits until the input has something, or has ended; `idle` is called meanwhile.
+    pub fn wait_for(&self, input: &impl AsFd, idle: &mut impl FnMut() -> Result<()>) -> Result<()> {
         let stdout = io::stdout();
         loop {
+            idle()?;
             let mut fds = [
                 PollFd::new(input.as_fd(), PollFlags::POLLIN),
                 PollFd::new(stdout.as_fd(), PollFlags::empty()),

@@ -8,7 +8,7 @@ use std::{ffi::OsStr, io::IsTerminal, time::Duration};
 use anyhow::Result;
 
 use crate::{
-    cli::{Output, Usage},
+    cli::{Output, Theme, Usage, View},
     event::Event,
     tui::{
         model::{Options, Source, Status},
@@ -77,7 +77,7 @@ fn colour_is_wanted() -> bool {
 }
 
 /// How the live view is to be drawn on this terminal.
-pub fn view_options(history: usize, source: Source) -> Options {
+pub fn view_options(view: &View, source: Source) -> Options {
     let set = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
     // As setlocale looks for it.
     let locale = ["LC_ALL", "LC_CTYPE", "LANG"].into_iter().find_map(set);
@@ -86,9 +86,12 @@ pub fn view_options(history: usize, source: Source) -> Options {
         locale.contains("utf-8") || locale.contains("utf8")
     };
     Options {
-        colour: colour_is_wanted(),
-        unicode: locale.is_some_and(|locale| utf8(&locale)),
-        history,
+        theme: view.theme.unwrap_or(match colour_is_wanted() {
+            true => Theme::Default,
+            false => Theme::Mono,
+        }),
+        unicode: !view.ascii && locale.is_some_and(|locale| utf8(&locale)),
+        history: view.history,
         source,
     }
 }

@@ -3,7 +3,10 @@
 
 use ratatui::crossterm::event::{KeyCode, KeyModifiers};
 
-use super::model::Screen;
+use super::{
+    model::Screen,
+    playback::{Ask, Goal},
+};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Command {
@@ -32,6 +35,9 @@ pub enum Command {
     Copy,
     CommandLine,
     Export,
+    NextTheme,
+    Replay(Ask),
+    GoTo,
 }
 
 pub struct Binding {
@@ -72,7 +78,19 @@ pub const BINDINGS: &[Binding] = &[
     binding(&[Esc, Left, Char('h')], "Esc", Command::Back, "back", None),
     binding(&[Char('/')], "/", Command::Filter, "filter, in the language of the options: port=8080 abnormal", Some("filter")),
     binding(&[Char('x')], "x", Command::ClearFilter, "no filter", None),
-    binding(&[Char('p'), Char(' ')], "p", Command::Pause, "pause; counting goes on", Some("pause")),
+    binding(&[Char(' ')], "Space", Command::Replay(Ask::Hold), "replay: hold the recording, or go on (live: as p)", Some("hold")),
+    binding(&[Char('t')], "t", Command::GoTo, "replay: go to a time, 13:40:23, or 90s from the start, or -10s from here", Some("time")),
+    binding(&[Char(',')], ",", go_by(-10), "replay: 10 s back", None),
+    binding(&[Char('.')], ".", go_by(10), "replay: 10 s on", None),
+    binding(&[Char('<')], "<", go_by(-60), "replay: a minute back", Some("back")),
+    binding(&[Char('>')], ">", go_by(60), "replay: a minute on", Some("on")),
+    binding(&[Char('[')], "[", go_by(-600), "replay: ten minutes back", None),
+    binding(&[Char(']')], "]", go_by(600), "replay: ten minutes on", None),
+    binding(&[Char('(')], "(", Command::Replay(Ask::Go(Goal::Start)), "replay: to the start", None),
+    binding(&[Char(')')], ")", Command::Replay(Ask::Go(Goal::End)), "replay: to the end", None),
+    binding(&[Char('+'), Char('=')], "+", Command::Replay(Ask::Faster), "replay: faster, 10 times or as fast as can be", Some("faster")),
+    binding(&[Char('-')], "-", Command::Replay(Ask::Slower), "replay: slower", None),
+    binding(&[Char('p')], "p", Command::Pause, "pause: the rows stand still, counting goes on", Some("pause")),
     binding(&[Tab], "Tab", Command::NextScreen, "next screen", Some("next")),
     binding(&[Char('1')], "1", Command::Show(Screen::Live), "terminations", None),
     binding(&[Char('2')], "2", Command::Show(Screen::Groups), "groups", None),
@@ -89,6 +107,7 @@ pub const BINDINGS: &[Binding] = &[
     binding(&[Char('y')], "y", Command::Copy, "copy what is marked, or this row, as JSON to the clipboard", None),
     binding(&[Char('w')], "w", Command::Export, "write what is marked, or else all that is shown, to a file as NDJSON", Some("write")),
     binding(&[Char('c')], "c", Command::CommandLine, "the command line that shows the same", None),
+    binding(&[Char('T')], "T", Command::NextTheme, "the next theme", None),
     binding(&[Up, Char('k')], "Up", Command::Up, "up", None),
     binding(&[Down, Char('j')], "Down", Command::Down, "down", None),
     binding(&[PageUp], "PgUp", Command::PageUp, "a page up", None),
@@ -96,6 +115,19 @@ pub const BINDINGS: &[Binding] = &[
     binding(&[Home], "Home", Command::Top, "to the top; there, new rows push the others down", None),
     binding(&[End, Char('G')], "End", Command::Bottom, "to the end", None),
 ];
+
+const fn go_by(seconds: i64) -> Command {
+    Command::Replay(Ask::Go(Goal::By {
+        ms: seconds * 1_000,
+    }))
+}
+
+impl Command {
+    /// Only a replay can do it.
+    pub const fn is_of_replay(self) -> bool {
+        matches!(self, Command::Replay(_) | Command::GoTo)
+    }
+}
 
 /// What a key asks for.
 pub fn command(key: KeyCode, modifiers: KeyModifiers) -> Option<Command> {

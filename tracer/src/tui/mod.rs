@@ -7,6 +7,7 @@ pub mod keymap;
 pub mod layout;
 pub mod log;
 pub mod model;
+pub mod playback;
 pub mod query;
 pub mod session;
 pub mod stalls;

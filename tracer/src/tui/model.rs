@@ -5,10 +5,12 @@ use std::collections::{BTreeSet, VecDeque};
 use super::{
     columns::{Column, sorted},
     history::{Entry, History, Id},
+    playback::Place,
     stalls::{Silent, Stalls},
     totals::{By, Group, Totals},
 };
 use crate::{
+    cli::Theme,
     core::filter::Filter,
     event::{Body, Event, Heartbeat, Start, text::Label, time::Timestamp},
 };
@@ -19,7 +21,7 @@ const LOG_LINES: usize = 200;
 /// How the view is drawn and how much it keeps.
 #[derive(Clone, Debug)]
 pub struct Options {
-    pub colour: bool,
+    pub theme: Theme,
     /// Characters beyond ASCII can be shown.
     pub unicode: bool,
     /// Events that are kept.
@@ -89,6 +91,8 @@ pub struct Prompt {
 pub enum Asks {
     Filter,
     Search,
+    /// Where the replay is to go.
+    Time,
 }
 
 /// What the tracer says about itself, twice a second.
@@ -133,6 +137,8 @@ pub struct Model {
     pub start: Option<(Label, Start)>,
     pub heartbeat: Option<Heartbeat>,
     pub status: Option<Status>,
+    /// Where a replay is.
+    pub place: Option<Place>,
     /// The recording is over, or why tracing is.
     pub ended: Option<String>,
     pub log: VecDeque<String>,
@@ -176,6 +182,7 @@ impl Model {
             start: None,
             heartbeat: None,
             status: None,
+            place: None,
             ended: None,
             log: VecDeque::new(),
             filter_text: String::new(),
@@ -201,7 +208,7 @@ impl Model {
 
     /// Takes an event in.
     pub fn take(&mut self, event: Event) {
-        if self.options.source != Source::Live {
+        if self.is_replay() {
             self.now = self.now.max(event.head.ts);
         }
         self.totals.add(&event);
@@ -213,6 +220,27 @@ impl Model {
                 self.stalls.take(self.history.newest() + 1, &event);
                 self.history.push(event);
             }
+        }
+    }
+
+    pub fn is_replay(&self) -> bool {
+        self.options.source != Source::Live
+    }
+
+    /// The recordings begin again: what came of them is forgotten, what was chosen stays.
+    pub fn restart(&mut self) {
+        self.history = History::new(self.options.history);
+        self.totals = Totals::default();
+        self.stalls = Stalls::default();
+        self.now = Timestamp(0);
+        self.start = None;
+        self.heartbeat = None;
+        self.ended = None;
+        self.selected = None;
+        self.marked.clear();
+        self.paused = None;
+        if let Some(Over::Detail { .. }) = self.over {
+            self.over = None;
         }
     }
 

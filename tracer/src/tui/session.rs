@@ -21,6 +21,7 @@ use ratatui::crossterm::event::{self, Event as Input, KeyEventKind, MouseButton,
 use super::{
     log,
     model::{Model, Options, Source, Status},
+    playback::{Ask, Place},
     terminal::{self, Screen},
     update::{Effect, Msg, update},
     view::view,
@@ -48,6 +49,9 @@ const FILE_MODE: u32 = 0o640;
 enum Fed {
     Events(Vec<Event>),
     Status(Status),
+    Place(Place),
+    Restart,
+    Say(String),
     Ended(String),
     Close,
 }
@@ -60,8 +64,13 @@ pub struct Feed {
     thread: Option<JoinHandle<Result<()>>>,
 }
 
-/// Opens the view on the terminal. `traced` is what events are chosen by before they come.
-pub fn open(options: Options, traced: &Filter) -> Result<Feed> {
+/// Opens the view on the terminal. `traced` is what events are chosen by before they come; `asked`
+/// is told, by the view's thread, what is asked of the replay.
+pub fn open(
+    options: Options,
+    traced: &Filter,
+    asked: impl Fn(Ask) + Send + 'static,
+) -> Result<Feed> {
     let (sender, inbox) = channel();
     let waiting = Arc::new(AtomicUsize::new(0));
     let gone = Arc::new(AtomicBool::new(false));
@@ -70,6 +79,7 @@ pub fn open(options: Options, traced: &Filter) -> Result<Feed> {
         inbox,
         waiting: waiting.clone(),
         gone: Gone(gone.clone()),
+        asked: Box::new(asked),
         drawn: None,
         stale: true,
     };
@@ -99,6 +109,21 @@ impl Feed {
 
     pub fn status(&self, status: Status) {
         let _ = self.sender.send(Fed::Status(status));
+    }
+
+    /// Where the replay is.
+    pub fn place(&self, place: Place) {
+        let _ = self.sender.send(Fed::Place(place));
+    }
+
+    /// The recordings begin again: what came before is forgotten.
+    pub fn restart(&self) {
+        let _ = self.sender.send(Fed::Restart);
+    }
+
+    /// A message for the one who looks.
+    pub fn say(&self, what: &str) {
+        let _ = self.sender.send(Fed::Say(what.to_owned()));
     }
 
     /// Says that there will be no more events; the view stays.
@@ -166,6 +191,7 @@ struct Session {
     inbox: Receiver<Fed>,
     waiting: Arc<AtomicUsize>,
     gone: Gone,
+    asked: Box<dyn Fn(Ask) + Send>,
     drawn: Option<Instant>,
     /// Something happened since the last drawing.
     stale: bool,
@@ -199,6 +225,9 @@ impl Session {
                     Msg::Events(events)
                 }
                 Ok(Fed::Status(status)) => Msg::Status(status),
+                Ok(Fed::Place(place)) => Msg::Place(place),
+                Ok(Fed::Restart) => Msg::Restart,
+                Ok(Fed::Say(what)) => Msg::Done(what),
                 Ok(Fed::Ended(why)) => Msg::Ended(why),
                 Ok(Fed::Close) | Err(TryRecvError::Disconnected) => return false,
                 Err(TryRecvError::Empty) => return true,
@@ -282,6 +311,10 @@ impl Session {
                 Effect::Quit => return false,
                 Effect::Copy(text) => copy(&text),
                 Effect::Export(lines) => export(&lines),
+                Effect::Ask(ask) => {
+                    (self.asked)(ask);
+                    continue;
+                }
             };
             let done = done.unwrap_or_else(|error| format!("{error:#}"));
             update(&mut self.model, Msg::Done(done));

@@ -10,11 +10,14 @@ use ratatui::{
 
 use super::{
     columns::Column,
+    keymap::{BINDINGS, Command},
     model::{Model, Options, Over, Screen, Sort, Source, Status},
+    playback::{Ask, Goal, Place},
     update::{Effect, Msg, update},
     view::view,
 };
 use crate::{
+    cli::{Speed, Theme},
     core::{filter::Filter, sample},
     event::{Body, Event, Lost, Start, text::Label, time::Timestamp, values::*},
 };
@@ -23,7 +26,7 @@ const SIZES: [(u16, u16); 4] = [(60, 15), (80, 24), (120, 40), (200, 60)];
 
 fn options() -> Options {
     Options {
-        colour: true,
+        theme: Theme::Default,
         unicode: true,
         history: 1_000,
         source: Source::Live,
@@ -385,6 +388,127 @@ fn screens_without_events() {
     hold("empty-replay", &mut model, SIZES[1]);
 }
 
+/// A recording in the middle.
+fn replay() -> Model {
+    let mut model = full();
+    model.options.source = Source::Replay(vec!["a.ndjson".to_owned()]);
+    model.status = None;
+    update(&mut model, Msg::Place(place(true)));
+    model
+}
+
+fn place(held: bool) -> Place {
+    Place {
+        at: at(70, sample::reset(sample::ids())).head.ts,
+        percent: Some(43),
+        speed: Speed::Times(10),
+        held,
+    }
+}
+
+#[test]
+fn screens_of_a_replay() {
+    for (name, script) in [("replay", ""), ("replay-time", "t13:4")] {
+        for size in SIZES {
+            let mut model = replay();
+            keys(&mut model, script);
+            hold(name, &mut model, size);
+        }
+    }
+}
+
+#[test]
+fn a_replay_is_asked_for_what_its_keys_say() {
+    let mut model = replay();
+    let ask = |ask| vec![Effect::Ask(ask)];
+    let by = |seconds: i64| {
+        ask(Ask::Go(Goal::By {
+            ms: seconds * 1_000,
+        }))
+    };
+    for (key, effects) in [
+        (" ", ask(Ask::Hold)),
+        (",", by(-10)),
+        (".", by(10)),
+        ("<", by(-60)),
+        (">", by(60)),
+        ("[", by(-600)),
+        ("]", by(600)),
+        ("(", ask(Ask::Go(Goal::Start))),
+        (")", ask(Ask::Go(Goal::End))),
+        ("+", ask(Ask::Faster)),
+        ("-", ask(Ask::Slower)),
+        ("t-10s⏎", by(-10)),
+        ("t1m⏎", ask(Ask::Go(Goal::After { ms: 60_000 }))),
+        ("tx⏎", Vec::new()),
+    ] {
+        assert_eq!(keys(&mut model, key), effects, "{key}");
+    }
+    assert!(model.prompt.is_some(), "a wrong time stays to be mended");
+    // Live there is nothing to go back in; Space holds the rows.
+    let mut model = full();
+    for binding in BINDINGS
+        .iter()
+        .filter(|binding| binding.command.is_of_replay())
+    {
+        assert!(update(&mut model, Msg::Key(binding.keys[0], KeyModifiers::NONE)).is_empty());
+        let hold = binding.command == Command::Replay(Ask::Hold);
+        assert_eq!(
+            (model.message.is_none(), model.prompt.is_none()),
+            (hold, true)
+        );
+    }
+    assert!(model.paused.is_some());
+}
+
+#[test]
+fn going_back_forgets_what_came_and_keeps_what_was_chosen() {
+    let mut model = replay();
+    keys(&mut model, "/reason=rst_peer⏎m⏎");
+    update(&mut model, Msg::Restart);
+    assert_eq!((model.totals.ends, model.history.len()), (0, 0));
+    assert_eq!((&model.over, model.marked.len()), (&None, 0));
+    assert_eq!(model.filter_text, "reason=rst_peer");
+    feed(&mut model, vec![broken_pipe(true)]);
+    update(&mut model, Msg::Place(place(false)));
+    assert_eq!(model.totals.ends, 1);
+    // Time goes back too.
+    let earlier = Place {
+        at: Timestamp(place(true).at.0 - 30_000_000_000),
+        ..place(true)
+    };
+    update(&mut model, Msg::Place(earlier));
+    assert_eq!(model.now, earlier.at);
+}
+
+/// What is faulty differs from what is only noticed, and both from the rest, by more than hue.
+#[test]
+fn every_theme_tells_things_apart() {
+    let mut model = full();
+    for theme in Theme::ALL {
+        assert_eq!(model.options.theme, theme);
+        let buffer = drawn(&model);
+        let style = |sign: &str| {
+            let cell = buffer
+                .content
+                .iter()
+                .enumerate()
+                // Its place is the second cell of a row that is not chosen.
+                .find(|(index, cell)| index % 80 == 1 && cell.symbol() == sign && *index > 320)
+                .map(|(_, cell)| cell);
+            let cell = cell.expect(sign);
+            (cell.fg, cell.bg, cell.modifier)
+        };
+        let (faulty, noticed, plain) = (style("!"), style("~"), style(" "));
+        assert_ne!(faulty.2, noticed.2, "{theme:?}");
+        if theme != Theme::Mono {
+            assert_ne!((faulty.0, faulty.1), (noticed.0, noticed.1), "{theme:?}");
+            assert_ne!((noticed.0, noticed.1), (plain.0, plain.1), "{theme:?}");
+        }
+        keys(&mut model, "T");
+    }
+}
+
 #[test]
 fn names_from_outside_command_nothing() {
     for size in SIZES {
@@ -405,7 +529,7 @@ fn without_colour_and_beyond_ascii_nothing_is_missing() {
             .zip([("live", ""), ("detail", "⏎"), ("ages", "3"), ("help", "?")])
     {
         let mut model = full();
-        model.options.colour = false;
+        model.options.theme = Theme::Mono;
         model.options.unicode = false;
         update(&mut model, Msg::Resize(size.0, size.1));
         keys(&mut model, script);
@@ -656,7 +780,7 @@ fn the_documentation_shows_what_is_drawn() {
 }
 
 fn keymap_table() -> String {
-    let rows = super::keymap::BINDINGS
+    let rows = BINDINGS
         .iter()
         .map(|binding| format!("| `{}` | {} |\n", binding.shown, binding.help));
     format!("| key | |\n|---|---|\n{}", rows.collect::<String>())

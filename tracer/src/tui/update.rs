@@ -7,6 +7,7 @@ use super::{
     keymap::{self, Command},
     layout,
     model::{Asks, GroupSort, Model, Over, Prompt, Screen, Status, as_typed},
+    playback::{Ask, Goal, Place},
     query,
     totals::By,
     view::scroll_limit,
@@ -30,6 +31,10 @@ pub enum Msg {
     Tick(Timestamp),
     Events(Vec<Event>),
     Status(Status),
+    /// Where the replay is.
+    Place(Place),
+    /// The recordings begin again.
+    Restart,
     /// A line of tracer's own log.
     Log(String),
     /// There will be no more events.
@@ -46,6 +51,8 @@ pub enum Effect {
     Copy(String),
     /// Into a file.
     Export(Vec<u8>),
+    /// Of the replay.
+    Ask(Ask),
 }
 
 pub fn update(model: &mut Model, msg: Msg) -> Vec<Effect> {
@@ -57,6 +64,11 @@ pub fn update(model: &mut Model, msg: Msg) -> Vec<Effect> {
         Msg::Tick(now) => model.now = model.now.max(now),
         Msg::Events(events) => events.into_iter().for_each(|event| model.take(event)),
         Msg::Status(status) => model.status = Some(status),
+        Msg::Place(place) => {
+            model.now = place.at;
+            model.place = Some(place);
+        }
+        Msg::Restart => model.restart(),
         Msg::Log(line) => {
             model.message = Some(line.clone());
             model.note(line);
@@ -75,8 +87,7 @@ fn on_key(model: &mut Model, key: KeyCode, modifiers: KeyModifiers) -> Vec<Effec
         {
             return vec![Effect::Quit];
         }
-        on_prompt_key(model, key);
-        return Vec::new();
+        return on_prompt_key(model, key);
     }
     match keymap::command(key, modifiers) {
         Some(command) => on_command(model, command),
@@ -84,13 +95,13 @@ fn on_key(model: &mut Model, key: KeyCode, modifiers: KeyModifiers) -> Vec<Effec
     }
 }
 
-fn on_prompt_key(model: &mut Model, key: KeyCode) {
+fn on_prompt_key(model: &mut Model, key: KeyCode) -> Vec<Effect> {
     let Some(mut prompt) = model.prompt.take() else {
-        return;
+        return Vec::new();
     };
     match key {
-        KeyCode::Esc => return,
-        KeyCode::Backspace if prompt.text.is_empty() => return,
+        KeyCode::Esc => return Vec::new(),
+        KeyCode::Backspace if prompt.text.is_empty() => return Vec::new(),
         KeyCode::Backspace => drop(prompt.text.pop()),
         KeyCode::Char(c) if !c.is_control() && prompt.text.len() < PROMPT_MAX => {
             prompt.text.push(c);
@@ -106,19 +117,25 @@ fn on_prompt_key(model: &mut Model, key: KeyCode) {
                     model.filter_text = prompt.text.trim().to_owned();
                     model.selected = None;
                     model.group_selected = 0;
-                    return;
+                    return Vec::new();
                 }
                 // What is wrong stands above the line.
             }
             Asks::Search => {
                 model.search = prompt.text;
                 search(model);
-                return;
+                return Vec::new();
+            }
+            Asks::Time => {
+                if let Ok(goal) = Goal::parse(&prompt.text) {
+                    return vec![Effect::Ask(Ask::Go(goal))];
+                }
             }
         },
         _ => (),
     }
     model.prompt = Some(prompt);
+    Vec::new()
 }
 
 fn on_command(model: &mut Model, command: Command) -> Vec<Effect> {
@@ -162,6 +179,13 @@ fn on_command(model: &mut Model, command: Command) -> Vec<Effect> {
         }
         Command::Search => ask(model, Asks::Search, String::new()),
         Command::SearchAgain => search(model),
+        Command::Replay(ask) if model.is_replay() => return vec![Effect::Ask(ask)],
+        Command::GoTo if model.is_replay() => ask(model, Asks::Time, String::new()),
+        Command::Replay(Ask::Hold) => return on_command(model, Command::Pause),
+        Command::Replay(_) | Command::GoTo => {
+            model.message = Some("only a recording can be replayed: tracer replay FILE".to_owned());
+        }
+        Command::NextTheme => model.options.theme = model.options.theme.next(),
         Command::Pause => {
             model.paused = match model.paused {
                 Some(_) => None,

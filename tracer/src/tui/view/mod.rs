@@ -28,10 +28,12 @@ use ratatui::{
 use super::{
     keymap::BINDINGS,
     layout::{self, areas},
-    model::{Asks, Model, Over, Prompt, Screen, Source},
+    model::{Asks, Model, Over, Prompt, Screen},
+    playback::{self, Goal, Place},
     query,
     totals::RATE_SECONDS,
 };
+use crate::{cli::Speed, sink::text::units};
 use text::{bar, fit, put, width};
 use theme::{BAR, DIM, FAULT, HEAD, NOTICE, PLAIN};
 
@@ -52,9 +54,7 @@ pub fn view(model: &Model, buffer: &mut Buffer) {
     } else {
         draw(model, buffer);
     }
-    if !model.options.colour {
-        theme::without_colour(buffer);
-    }
+    theme::apply(model.options.theme, buffer);
     if !model.options.unicode {
         theme::without_unicode(buffer);
     }
@@ -79,7 +79,7 @@ fn draw(model: &Model, buffer: &mut Buffer) {
         }
         (None, None) => (),
     }
-    footer(buffer, areas.footer);
+    footer(model, buffer, areas.footer);
 }
 
 /// What is shown as one long text, and how far it is scrolled.
@@ -103,8 +103,11 @@ pub fn scroll_limit(model: &Model) -> usize {
 /// What matters most first: the rest may have no room.
 fn status(model: &Model, buffer: &mut Buffer, area: Rect) {
     let mut spans = vec![Span::styled(" tracer ", HEAD)];
-    if let Source::Replay(_) = model.options.source {
+    if model.is_replay() {
         spans.push(Span::raw("replay "));
+    }
+    if let Some(place) = &model.place {
+        replay_place(place, &mut spans);
     }
     if let Some(node) = model.start.as_ref().map(|(node, _)| node.to_string()) {
         spans.push(Span::raw(fit(&node, width(&node).min(16), false)));
@@ -159,6 +162,22 @@ fn status(model: &Model, buffer: &mut Buffer, area: Rect) {
     put(buffer, area, &[Line::from(spans)]);
 }
 
+/// When it is, how far, how fast.
+fn replay_place(place: &Place, spans: &mut Vec<Span<'static>>) {
+    let clock: String = units::clock(place.at).chars().take(8).collect();
+    let percent = place.percent.map(|percent| format!(" {percent}%"));
+    let speed = match place.speed {
+        Speed::Times(1) => String::new(),
+        Speed::Times(times) => format!(" x{times}"),
+        Speed::Max => " at once".to_owned(),
+    };
+    let text = format!("{clock}{}{speed} ", percent.unwrap_or_default());
+    spans.push(Span::styled(text, HEAD));
+    if place.held {
+        spans.push(Span::styled(" HELD ", BAR));
+    }
+}
+
 /// A row of bars.
 fn sparkline(values: &[u32]) -> String {
     const BARS: [char; 9] = [' ', '▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
@@ -184,6 +203,10 @@ fn typing(model: &Model, prompt: &Prompt, buffer: &mut Buffer, area: Rect) {
             "text in process, addresses, reason or story".to_owned(),
             DIM,
         ),
+        Asks::Time => match Goal::parse(&prompt.text) {
+            Err(_) if !prompt.text.is_empty() => (playback::FORM.to_owned(), FAULT),
+            _ => (playback::FORM.to_owned(), DIM),
+        },
         Asks::Filter => {
             let (candidates, _) = query::complete(&prompt.text, |field| model.values_of(field));
             match query::parse(&prompt.text) {
@@ -197,6 +220,7 @@ fn typing(model: &Model, prompt: &Prompt, buffer: &mut Buffer, area: Rect) {
     let sign = match prompt.asks {
         Asks::Filter => "filter: ",
         Asks::Search => "find: ",
+        Asks::Time => "go to: ",
     };
     // The end of a long line is what is being typed.
     let room = usize::from(area.width).saturating_sub(width(sign) + 1);
@@ -234,11 +258,14 @@ fn command_line(line: &str, cells: usize) -> Vec<Line<'static>> {
 }
 
 /// The keys that fit, help and quit first.
-fn footer(buffer: &mut Buffer, area: Rect) {
+fn footer(model: &Model, buffer: &mut Buffer, area: Rect) {
     let mut spans = Vec::new();
     let mut left = usize::from(area.width);
     for binding in BINDINGS {
         let Some(word) = binding.footer else { continue };
+        if binding.command.is_of_replay() && !model.is_replay() {
+            continue;
+        }
         let needed = width(binding.shown) + width(word) + 3;
         if needed > left {
             break;

@@ -1,6 +1,6 @@
 //! What things look like. Nothing is told by colour alone: what is broken has a sign and is bold, so
-//! that NO_COLOR and colour-blind readers lose nothing; and yellow and magenta differ for all of
-//! them. With a terminal that knows ASCII only, signs are replaced after drawing.
+//! that NO_COLOR and colour-blind readers lose nothing. Things are drawn in the colours of the
+//! default theme; another one, and a terminal that knows ASCII only, replace them after drawing.
 
 use ratatui::{
     buffer::Buffer,
@@ -8,6 +8,7 @@ use ratatui::{
 };
 
 use crate::{
+    cli::Theme,
     event::{
         Body, Event,
         values::{How, Reason, StallEnd},
@@ -44,11 +45,27 @@ pub fn severity(event: &Event) -> (char, Style) {
     }
 }
 
-/// Takes the colours away.
-pub fn without_colour(buffer: &mut Buffer) {
+/// From the colours of the default theme to those of another.
+pub fn apply(theme: Theme, buffer: &mut Buffer) {
+    /// Steps of the colour cube, which themes of terminals leave alone.
+    const ORANGE: Color = Color::Indexed(214);
+    const BLUE: Color = Color::Indexed(75);
     for cell in &mut buffer.content {
-        cell.fg = Color::Reset;
-        cell.bg = Color::Reset;
+        let colours = match (theme, cell.fg) {
+            (Theme::Default, _) => continue,
+            (Theme::Mono, _) => (Color::Reset, Color::Reset),
+            (Theme::ColourBlind, Color::Yellow) => (BLUE, Color::Reset),
+            (Theme::ColourBlind, Color::Magenta) => (ORANGE, Color::Reset),
+            (Theme::ColourBlind, _) => (Color::Reset, Color::Reset),
+            (Theme::HighContrast, Color::Yellow) => (Color::LightYellow, Color::Black),
+            (Theme::HighContrast, Color::Magenta) => (Color::Black, Color::LightYellow),
+            (Theme::HighContrast, Color::Cyan) => (Color::LightCyan, Color::Black),
+            (Theme::HighContrast, _) => (Color::White, Color::Black),
+        };
+        (cell.fg, cell.bg) = colours;
+        if theme == Theme::HighContrast {
+            cell.modifier.remove(Modifier::DIM);
+        }
     }
 }
 
