@@ -56,11 +56,15 @@ impl By {
                 .map_or_else(unknown, |comm| comm.text().into_owned()),
             By::Peer => ids.peer_addr.to_string(),
             By::Reason => end.reason.to_string(),
-            By::Hint => end
-                .hints
-                .0
-                .first()
-                .map_or_else(unknown, ToString::to_string),
+            // What several share is nobody's.
+            By::Hint => match end.hints.0.as_slice() {
+                [] => unknown(),
+                [one] => one.to_string(),
+                several => {
+                    let names: Vec<_> = several.iter().map(ToString::to_string).collect();
+                    format!("{} s: {}", end.hint_s.unwrap_or(0), names.join(" or "))
+                }
+            },
             By::Container => ids
                 .container_id
                 .as_ref()
