@@ -1,6 +1,8 @@
 //! Which timeouts of the table fit an end: the clock of its pattern, the side that hung up, what it
 //! sent, and the process that did it, when that is on this node.
 
+use std::cmp::Reverse;
+
 use super::{
     pattern::Found,
     timeouts::{Clock, Table, Timeout},
@@ -292,14 +294,15 @@ struct Fit<'a> {
 
 impl Fit<'_> {
     /// Less is better: what is known of the process, then of the clock, then of the value.
-    fn rank(&self) -> (Class, bool, u32, std::cmp::Reverse<u64>, bool, &str) {
+    fn rank(&self) -> (Class, bool, u32, Reverse<u64>, bool, Reverse<bool>, &str) {
         (
             self.class,
             self.late,
             self.entry.clocks.count(),
             // Of what a box may have forgotten, the longest is the nearest.
-            std::cmp::Reverse(self.value_ms),
+            Reverse(self.value_ms),
             !self.entry.verified,
+            Reverse(self.entry.common),
             self.entry.id.as_str(),
         )
     }

@@ -138,6 +138,8 @@ pub struct Timeout {
     pub setting: String,
     pub versions: String,
     pub verified: bool,
+    /// Met more often than others of this value.
+    pub common: bool,
     pub source: String,
     /// This site's own.
     pub site: bool,

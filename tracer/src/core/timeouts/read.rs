@@ -47,6 +47,7 @@ struct Form {
     setting: Option<String>,
     versions: Option<String>,
     verified: Option<bool>,
+    common: Option<bool>,
     source: Option<String>,
 }
 
@@ -187,6 +188,7 @@ fn fill(id: &str, form: Form, before: Option<&Timeout>, site: bool) -> Result<Ti
             setting: String::new(),
             versions: String::new(),
             verified: true,
+            common: false,
             source: String::new(),
             site,
             node: false,
@@ -255,6 +257,7 @@ fn fill(id: &str, form: Form, before: Option<&Timeout>, site: bool) -> Result<Ti
     text(form.versions, &mut entry.versions);
     text(form.source, &mut entry.source);
     entry.verified = form.verified.unwrap_or(entry.verified);
+    entry.common = form.common.unwrap_or(entry.common);
     Ok(entry)
 }
 
