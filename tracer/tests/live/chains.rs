@@ -2,14 +2,7 @@
 //! at the same time. Whoever gave up first is what every record of the row names; which connections belong together is
 //! known from the programs' own logs.
 
-use std::{
-    collections::HashMap,
-    fs,
-    net::{SocketAddr, TcpStream},
-    path::Path,
-    thread,
-    time::{Duration, Instant},
-};
+use std::{collections::HashMap, fs, path::Path, time::Duration};
 
 use nix::sys::signal::Signal;
 
@@ -165,10 +158,7 @@ impl Programs {
             Program::start(netns.command("haproxy").arg("-db").arg("-f").arg(&haproxy)),
         ];
         for port in [FRONT, NGINX, PATIENT, STRICT] {
-            wait_for("a listener", || {
-                let addr = SocketAddr::from(([127, 0, 0, 1], port));
-                netns.within(|| TcpStream::connect(addr).is_ok())
-            });
+            netns.wait_for_listener(port);
         }
         Programs {
             folder,
@@ -184,7 +174,7 @@ impl Programs {
 
     /// Until gunicorn has done with every connection.
     fn wait_until_served(&self) {
-        wait_for("gunicorn", || {
+        self.netns.wait_for("gunicorn", || {
             let sockets = full_sockets(self.pid());
             let ports = [PATIENT, STRICT].map(|port| format!(":{port:04X} "));
             !sockets
@@ -203,14 +193,6 @@ impl Drop for Programs {
         for program in &mut self.running {
             program.end(Signal::SIGTERM);
         }
-    }
-}
-
-fn wait_for(what: &str, mut done: impl FnMut() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(20);
-    while !done() {
-        assert!(Instant::now() < deadline, "waited in vain for {what}");
-        thread::sleep(Duration::from_millis(20));
     }
 }
 

@@ -7,6 +7,7 @@ mod cli;
 mod deaths;
 mod endings;
 mod filters;
+mod healthy;
 mod lab;
 mod load;
 mod names;
@@ -69,6 +70,7 @@ fn main() {
         pooled::tests(),
         timeouts::tests(),
         chains::tests(),
+        healthy::tests(),
         names::tests(),
         servers::tests(),
         load::tests(),

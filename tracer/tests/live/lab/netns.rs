@@ -4,10 +4,12 @@
 use std::{
     fs::File,
     io::Write,
+    net::{SocketAddr, TcpStream},
     os::fd::{AsFd, AsRawFd},
     os::unix::fs::MetadataExt,
     os::unix::process::CommandExt,
     process::{Command, Stdio},
+    time::{Duration, Instant},
 };
 
 use nix::sched::{CloneFlags, setns, unshare};
@@ -58,6 +60,22 @@ impl Netns {
             });
             inside.join().expect("the body does not panic")
         })
+    }
+
+    /// Waits until somebody accepts connections on that port of 127.0.0.1.
+    pub fn wait_for_listener(&self, port: u16) {
+        let addr = SocketAddr::from(([127, 0, 0, 1], port));
+        self.wait_for("a listener", || {
+            self.within(|| TcpStream::connect(addr).is_ok())
+        });
+    }
+
+    pub fn wait_for(&self, what: &str, mut done: impl FnMut() -> bool) {
+        let deadline = Instant::now() + Duration::from_secs(30);
+        while !done() {
+            assert!(Instant::now() < deadline, "waited in vain for {what}");
+            std::thread::sleep(Duration::from_millis(20));
+        }
     }
 
     /// Runs a command to its end; a failure ends the test with what it said.
