@@ -71,7 +71,11 @@ fn gunicorn() {
                     .also("exit_signal", "SIGKILL")
                     .also("killer_comm", "gunicorn"),
             )
-            .client(Side::of("client", FIN_PEER, "peer_no_answer").clock("idle_tx_ms", 3000)),
+            .client(
+                Side::of("client", FIN_PEER, "peer_no_answer")
+                    .clock("idle_tx_ms", 3000)
+                    .any_hint(),
+            ),
         Case::new("--keep-alive 2 (its default, gthread)", 8003)
             .server(
                 Side::of("gunicorn", FIN_LOCAL, "local_idle_close")
