@@ -20,6 +20,7 @@ const RECENT_NS: u64 = 120_000_000_000;
 /// asks a daemon to read its configuration again.
 const ASKS: [u8; 4] = [2, 3, SIGABRT.0, 15];
 const SIGABRT: Signal = Signal(6);
+const SIGKILL: Signal = Signal(9);
 
 /// What a process that was asked to end closes within this, it closes for that. An interpreter that
 /// unwinds closes its sockets before it exits.
@@ -57,11 +58,19 @@ pub struct Told {
     pub by: Option<(u32, Comm)>,
 }
 
-/// tgid → its last signal.
+/// Signals of a process: a master may send the next one while the first still does its work.
+#[derive(Clone, Copy, Debug)]
+struct Signals {
+    start_ns: u64,
+    last: Sent,
+    before: Option<Sent>,
+}
+
+/// tgid → its last signals.
 #[derive(Debug, Default)]
 pub struct Deaths {
-    young: FxHashMap<u32, (u64, Sent)>,
-    old: FxHashMap<u32, (u64, Sent)>,
+    young: FxHashMap<u32, Signals>,
+    old: FxHashMap<u32, Signals>,
 }
 
 impl Deaths {
@@ -72,7 +81,17 @@ impl Deaths {
         }
         let oom = body.sender == sender::OOM;
         let before = self.young.get(&body.target_tgid);
-        let known_oom = before.is_some_and(|(_, sent)| sent.oom);
+        let same = before
+            .filter(|signals| signals.start_ns == body.target_start_ns && signals.start_ns != 0);
+        if same.is_some_and(|signals| signals.last.signal == SIGKILL) {
+            // The first one did it.
+            return;
+        }
+        let before = same.map(|signals| signals.last);
+        let known_oom = self
+            .young
+            .get(&body.target_tgid)
+            .is_some_and(|signals| signals.last.oom);
         let sent = Sent {
             signal: Signal(body.head.code as u8),
             at_ns: body.head.ts_ns,
@@ -81,8 +100,12 @@ impl Deaths {
             // The out-of-memory killer marks its victim, then sends it SIGKILL.
             oom: oom || (known_oom && body.sender == sender::KERNEL),
         };
-        self.young
-            .insert(body.target_tgid, (body.target_start_ns, sent));
+        let signals = Signals {
+            start_ns: body.target_start_ns,
+            last: sent,
+            before,
+        };
+        self.young.insert(body.target_tgid, signals);
     }
 
     /// How `task` ended, which closed a connection at `at_ns`; `None` if it neither exited nor had
@@ -96,8 +119,8 @@ impl Deaths {
             Some(Signal((task.exit_code & SIGNAL_MASK) as u8)).filter(|s| exits && s.0 != 0);
         let recent_ns = if exits { RECENT_NS } else { PROMPT_NS };
         let sent = self
-            .last(task)
-            .filter(|sent| sent.at_ns <= at_ns && at_ns - sent.at_ns < recent_ns)
+            .last_before(task, at_ns)
+            .filter(|sent| at_ns - sent.at_ns < recent_ns)
             .filter(|sent| match signal {
                 Some(signal) => signal == sent.signal,
                 None => ASKS.contains(&sent.signal.0),
@@ -121,20 +144,21 @@ impl Deaths {
     /// Whether `task` had just been told to abort when it closed a connection at `at_ns`: nobody
     /// ends in good order for that.
     pub fn aborts(&self, task: &Task, at_ns: u64) -> bool {
-        let just_before = |sent: &&Sent| sent.at_ns <= at_ns && at_ns - sent.at_ns < PROMPT_NS;
-        self.last(task)
-            .filter(just_before)
-            .is_some_and(|sent| sent.signal == SIGABRT)
+        self.last_before(task, at_ns)
+            .is_some_and(|sent| at_ns - sent.at_ns < PROMPT_NS && sent.signal == SIGABRT)
     }
 
-    /// The last signal that was sent to it.
-    fn last(&self, task: &Task) -> Option<&Sent> {
+    /// The last signal that it had been sent at `at_ns`.
+    fn last_before(&self, task: &Task, at_ns: u64) -> Option<&Sent> {
         self.young
             .get(&task.tgid)
             .or_else(|| self.old.get(&task.tgid))
             // Before 6.8 the victim's start is not told.
-            .filter(|(start_ns, _)| *start_ns == task.start_ns || *start_ns == 0)
-            .map(|(_, sent)| sent)
+            .filter(|signals| signals.start_ns == task.start_ns || signals.start_ns == 0)
+            .into_iter()
+            .flat_map(|signals| [Some(&signals.last), signals.before.as_ref()])
+            .flatten()
+            .find(|sent| sent.at_ns <= at_ns)
     }
 }
 
@@ -144,7 +168,7 @@ mod tests {
 
     use super::*;
 
-    const SIGKILL: u32 = 9;
+    const KILL: u32 = 9;
     const SIGTERM: u32 = 15;
 
     fn task(tgid: u32, start_ns: u64, exit_code: u32) -> Task {
@@ -182,16 +206,44 @@ mod tests {
 
     #[test]
     fn the_killer_is_the_one_whose_signal_it_died_of() {
-        let victim = task(7, 100, SIGKILL);
+        let victim = task(7, 100, KILL);
         let mut deaths = Deaths::default();
         deaths.note(&sent(SIGTERM, &victim, 10, Some(1), sender::PROCESS));
         assert_eq!(of(&deaths, &victim, 12).told, None, "it died of another");
-        deaths.note(&sent(SIGKILL, &victim, 20, Some(2), sender::PROCESS));
+        deaths.note(&sent(KILL, &victim, 20, Some(2), sender::PROCESS));
         let death = of(&deaths, &victim, 21);
         assert_eq!(death.signal, Some(Signal(9)));
         let told = death.told.expect("a killer");
         assert_eq!(told.by.expect("a process").0, 2);
         assert_eq!(told.before_ms, 1);
+    }
+
+    #[test]
+    fn what_it_was_sent_later_explains_nothing() {
+        let worker = Task {
+            flags: 0,
+            ..task(7, 100, 0)
+        };
+        let mut deaths = Deaths::default();
+        deaths.note(&sent(6, &worker, 10, Some(2), sender::PROCESS));
+        deaths.note(&sent(KILL, &worker, 14, Some(2), sender::PROCESS));
+        let told = of(&deaths, &worker, 12).told.expect("a reason");
+        assert_eq!((told.signal, told.before_ms), (SIGABRT, 2));
+    }
+
+    #[test]
+    fn nobody_is_killed_twice() {
+        let victim = task(7, 100, KILL);
+        let mut deaths = Deaths::default();
+        deaths.note(&sent(KILL, &victim, 20, Some(2), sender::PROCESS));
+        deaths.note(&sent(KILL, &victim, 25, Some(3), sender::PROCESS));
+        let told = of(&deaths, &victim, 22).told.expect("a killer");
+        assert_eq!(told.by.expect("a process").0, 2);
+        // Another process with its pid.
+        let next = task(7, 900, KILL);
+        deaths.note(&sent(KILL, &next, 30, Some(4), sender::PROCESS));
+        let told = of(&deaths, &next, 31).told.expect("a killer");
+        assert_eq!(told.by.expect("a process").0, 4);
     }
 
     #[test]
@@ -209,7 +261,7 @@ mod tests {
     #[test]
     fn another_process_of_the_same_pid_was_sent_nothing() {
         let mut deaths = Deaths::default();
-        deaths.note(&sent(SIGKILL, &task(7, 100, 9), 10, Some(2), 0));
+        deaths.note(&sent(KILL, &task(7, 100, 9), 10, Some(2), 0));
         assert_eq!(of(&deaths, &task(7, 200, 9), 11).told, None);
     }
 
@@ -236,10 +288,10 @@ mod tests {
 
     #[test]
     fn want_of_memory_is_told_by_the_mark_before_the_signal() {
-        let victim = task(7, 100, SIGKILL);
+        let victim = task(7, 100, KILL);
         let mut deaths = Deaths::default();
-        deaths.note(&sent(SIGKILL, &victim, 10, None, sender::OOM));
-        deaths.note(&sent(SIGKILL, &victim, 10, None, sender::KERNEL));
+        deaths.note(&sent(KILL, &victim, 10, None, sender::OOM));
+        deaths.note(&sent(KILL, &victim, 10, None, sender::KERNEL));
         let death = of(&deaths, &victim, 11);
         assert!(death.oom);
         assert_eq!(death.told.expect("a signal").by, None);
