@@ -8,7 +8,7 @@ use std::{
 };
 
 use tracer::{
-    core::explain::story,
+    core::explain::{GaveUp, story},
     event::{Body, End, Event},
 };
 
@@ -57,7 +57,7 @@ fn told(recording: &Path) -> String {
             continue;
         };
         let pattern = end.pattern.map_or("-", |pattern| pattern.as_str());
-        let story = story(&ids, &end, true, &aside(&end), None);
+        let story = story(&ids, &end, true, &aside(&end), &GaveUp::default());
         out += &format!("{} {} {pattern}: {story}\n", ids.role, end.reason);
     }
     out

@@ -355,10 +355,9 @@ impl Assembler {
         let silent = facts.silent.as_ref();
         let aside = self.diagnose(finished, silent, &ids, &mut end, names, counts);
         if end.pattern != Some(Pattern::Normal) || self.run.stories_for_all {
-            let decided_by = stall::decided_by(verdict.reason, sock, silent);
+            let gave_up = stall::gave_up(verdict.reason, sock, silent);
             let sends_seen = self.run.sends_seen;
-            let decided_by = decided_by.as_deref();
-            end.story = Some(explain::story(&ids, &end, sends_seen, &aside, decided_by).into());
+            end.story = Some(explain::story(&ids, &end, sends_seen, &aside, &gave_up).into());
             end.timeline = Some(List(timeline::timeline(finished, facts, self.run.jiffy_ns)));
         }
         (ids, end)

@@ -144,7 +144,7 @@ impl Silent {
 
     fn setting(&self, by: GivesUpBy) -> String {
         match by {
-            GivesUpBy::TcpRetries2 => format!("tcp_retries2 = {}", self.retries2),
+            GivesUpBy::TcpRetries2 => self.retries2(),
             GivesUpBy::TcpUserTimeout => {
                 let ms = self.user_timeout_ms.unwrap_or(0);
                 format!("TCP_USER_TIMEOUT = {ms} ms")
@@ -154,6 +154,18 @@ impl Silent {
             }
             GivesUpBy::TcpKeepcnt => format!("TCP_KEEPCNT = {}", self.keepalive_probes()),
         }
+    }
+
+    /// `tcp_retries2 = 15`.
+    pub fn retries2(&self) -> String {
+        format!("tcp_retries2 = {}", self.retries2)
+    }
+
+    /// The setting that limits keepalive's probes, if it was keepalive that found the silence.
+    pub fn keepalive_count(&self) -> Option<String> {
+        (self.silence == Silence::Keepalive)
+            .then(|| self.decided_by())
+            .flatten()
     }
 
     fn keepalive_probes(&self) -> u32 {

@@ -160,6 +160,7 @@ fn route_lost_here() {
                 equal(&stall, "gives_up_by", "tcp_retries2");
                 equal(&close, "reason", "timeout_probe");
                 says(&stall, "leaves this host");
+                says(&close, "could leave this host any more");
             } else {
                 equal(&stall, "tx_unsent_bytes", 0);
                 equal(&stall, "gives_up_by", "tcp_keepcnt");

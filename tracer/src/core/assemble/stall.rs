@@ -5,7 +5,7 @@ use tracer_common::{conn::Conn, record::Head, sock::SockSnap};
 use super::Assembler;
 use crate::{
     core::{
-        explain,
+        explain::{self, GaveUp},
         join::Finished,
         names::Names,
         numbers,
@@ -98,13 +98,16 @@ impl Assembler {
     }
 }
 
-/// The setting by which the kernel gave a connection up, where it is known.
-pub fn decided_by(reason: Reason, sock: &SockSnap, silent: Option<&Silent>) -> Option<String> {
-    match reason {
+/// What is known of how the kernel gave a connection up.
+pub fn gave_up(reason: Reason, sock: &SockSnap, silent: Option<&Silent>) -> GaveUp {
+    let by = match reason {
         Reason::TimeoutUser => Some(format!("TCP_USER_TIMEOUT = {} ms", sock.user_timeout_ms)),
-        Reason::TimeoutRetrans | Reason::TimeoutProbe | Reason::TimeoutKeepalive => {
-            silent?.decided_by()
-        }
+        Reason::TimeoutRetrans | Reason::TimeoutProbe => silent.map(Silent::retries2),
+        Reason::TimeoutKeepalive => silent.and_then(Silent::keepalive_count),
         _ => None,
+    };
+    GaveUp {
+        by,
+        window_is_open: sock.snd_wnd > 0,
     }
 }

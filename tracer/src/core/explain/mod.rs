@@ -22,22 +22,24 @@ const LATER_MS: u64 = 100;
 /// A TLS record of a close_notify: of TLS 1.3, and of 1.2 with AES-GCM. Other ciphers are longer.
 const CLOSE_NOTIFY_BYTES: [u64; 2] = [24, 31];
 
+/// How the kernel came to give a connection up.
+#[derive(Clone, Debug, Default)]
+pub struct GaveUp {
+    /// The setting that decided, where it is known.
+    pub by: Option<String>,
+    /// The peer would have taken more.
+    pub window_is_open: bool,
+}
+
 /// The story of an end. `sends_seen`: a failed send would have been seen. `aside`: what is to be
-/// said of the time after which it came. `decided_by`: the setting by which the kernel gave up, where
-/// it is known.
-pub fn story(
-    ids: &Ids,
-    end: &End,
-    sends_seen: bool,
-    aside: &str,
-    decided_by: Option<&str>,
-) -> String {
+/// said of the time after which it came.
+pub fn story(ids: &Ids, end: &End, sends_seen: bool, aside: &str, gave_up: &GaveUp) -> String {
     let teller = Teller {
         ids,
         end,
         sends_seen,
         aside,
-        decided_by,
+        gave_up,
     };
     let mut text = teller.first();
     let behind = chain::clause(end);
@@ -64,7 +66,7 @@ struct Teller<'a> {
     end: &'a End,
     sends_seen: bool,
     aside: &'a str,
-    decided_by: Option<&'a str>,
+    gave_up: &'a GaveUp,
 }
 
 impl Teller<'_> {
@@ -237,13 +239,23 @@ impl Teller<'_> {
                 self.at_age(),
                 self.decided_by()
             ),
+            Reason::TimeoutUser if self.only_unsent() && !self.gave_up.window_is_open => format!(
+                "{peer} kept its window closed for longer than the TCP_USER_TIMEOUT that {us} has set, so the kernel gave up the connection{}{}.",
+                self.at_age(),
+                self.decided_by()
+            ),
             Reason::TimeoutUser => format!(
                 "{peer} made no progress for longer than the TCP_USER_TIMEOUT that {us} has set, so the kernel gave up the connection{}{}.",
                 self.at_age(),
                 self.decided_by()
             ),
+            Reason::TimeoutProbe if self.gave_up.window_is_open => format!(
+                "Nothing that {us} wrote to {peer} could leave this host any more, so the kernel gave up the connection{}{}.",
+                self.at_age(),
+                self.decided_by()
+            ),
             Reason::TimeoutProbe => format!(
-                "{peer} answered no window probe, or nothing could leave this host: the kernel gave up the connection of {us}{}{}.",
+                "{peer} had closed its window and then answered no window probe, so the kernel gave up the connection of {us}{}{}.",
                 self.at_age(),
                 self.decided_by()
             ),
@@ -287,9 +299,16 @@ impl Teller<'_> {
         }
     }
 
+    /// Nothing was on its way, and something was left to send.
+    fn only_unsent(&self) -> bool {
+        self.end.tx_unacked_bytes == Some(0) && self.end.tx_unsent_bytes.unwrap_or(0) > 0
+    }
+
     /// ` (tcp_retries2 = 15)`.
     fn decided_by(&self) -> String {
-        self.decided_by
+        self.gave_up
+            .by
+            .as_ref()
             .map(|setting| format!(" ({setting})"))
             .unwrap_or_default()
     }
