@@ -41,6 +41,8 @@ pub struct Config {
     pub has_rst_reason: u32,
     /// 1: bpf_get_current_task_btf exists (5.11).
     pub has_task_btf: u32,
+    /// 1: programs may call bpf_probe_read_kernel (lockdown in confidentiality forbids it).
+    pub may_probe: u32,
     /// 1: tracing programs may call bpf_get_socket_cookie (5.12).
     pub has_socket_cookie: u32,
     /// A receive this many jiffies ago may still be what a send or connect of its thread is for.
@@ -65,6 +67,7 @@ impl Config {
         repair_mask: 0,
         has_rst_reason: 0,
         has_task_btf: 0,
+        may_probe: 1,
         has_socket_cookie: 0,
         link_jiffies: 1,
         has_victim_task: 0,

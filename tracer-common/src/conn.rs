@@ -66,6 +66,8 @@ pub mod flag {
     pub const PEER_TELLS: u32 = 1 << 20;
     /// In the queue of a thread's `LAST_RX`.
     pub const QUEUED: u32 = 1 << 21;
+    /// The kernel gave it up because orphans were too many or memory too little.
+    pub const OOM: u32 = 1 << 22;
 }
 
 /// One entry of the `CONNS` map, keyed by the address of `struct sock` and overwritten at every

@@ -33,6 +33,12 @@ pub fn has_task_btf() -> bool {
 }
 
 #[inline(always)]
+pub fn may_probe() -> bool {
+    // SAFETY: a static of plain integers.
+    unsafe { ptr::read_volatile(&raw const CONFIG.may_probe) != 0 }
+}
+
+#[inline(always)]
 pub fn has_socket_cookie() -> bool {
     // SAFETY: a static of plain integers.
     unsafe { ptr::read_volatile(&raw const CONFIG.has_socket_cookie) != 0 }

@@ -5,6 +5,8 @@ use core::{ffi::c_void, mem::MaybeUninit, ptr};
 use aya_ebpf::helpers::generated::bpf_probe_read_kernel;
 use tracer_common::offsets::ABSENT;
 
+use crate::globals::may_probe;
+
 /// Plain load at `base + offset`, for pointers whose type the verifier knows (arguments of tp_btf
 /// and iter programs, and what is loaded from them). A fault reads as 0 (PROBE_MEM).
 /// `default` when this kernel lacks the field.
@@ -24,10 +26,10 @@ pub fn pointer(base: *const c_void, offset: u16) -> *const c_void {
 }
 
 /// Checked read at `base + offset`, for addresses that the verifier knows nothing of.
-/// `None` when the field is absent or the address faults.
+/// `None` when the field is absent, the address faults, or such reads are not allowed.
 #[inline(always)]
 pub fn probe<T: Copy>(base: *const c_void, offset: u16) -> Option<T> {
-    if offset == ABSENT || base.is_null() {
+    if offset == ABSENT || base.is_null() || !may_probe() {
         return None;
     }
     let mut value = MaybeUninit::<T>::uninit();
@@ -58,7 +60,7 @@ pub fn probe_at<T: Copy>(base: *const c_void, bytes: usize) -> Option<T> {
 /// [`probe`] into a place, without a copy on the stack; zeroes where it cannot be read.
 #[inline(always)]
 pub fn probe_into<const WORDS: usize>(to: *mut [u64; WORDS], base: *const c_void, offset: u16) {
-    if offset != ABSENT && !base.is_null() {
+    if offset != ABSENT && !base.is_null() && may_probe() {
         // SAFETY: the helper writes WORDS * 8 bytes, or zeroes them if it fails.
         unsafe {
             bpf_probe_read_kernel(to.cast(), WORDS as u32 * 8, base.byte_add(offset as usize));

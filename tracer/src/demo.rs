@@ -20,7 +20,7 @@ use nix::{
     unistd::Pid,
 };
 
-use crate::{cli::Part, kernel::privilege};
+use crate::{cli::Part, kernel::surroundings::Surroundings};
 
 /// How long the client waits for its answer.
 const PATIENCE: Duration = Duration::from_millis(500);
@@ -35,7 +35,7 @@ const SETTLE: Duration = Duration::from_millis(400);
 
 /// Breaks a pipe on loopback and explains what was seen.
 pub fn demo() -> Result<()> {
-    privilege::check()?;
+    Surroundings::look().check()?;
     let port = free_port()?;
     let mut out = io::stdout().lock();
     writeln!(

@@ -3,6 +3,7 @@
 pub mod cli;
 pub mod core;
 pub mod demo;
+pub mod doctor;
 pub mod enrich;
 pub mod event;
 pub mod kernel;

@@ -7,7 +7,7 @@ use std::{
 
 use tracer::{
     cli::{self, Command, Log, LogFormat, Usage},
-    demo, replay, run,
+    demo, doctor, replay, run,
     sink::Shape,
     tui,
 };
@@ -41,6 +41,10 @@ fn main() -> ExitCode {
         Command::Demo(log) => {
             log_to_stderr(&log);
             demo::demo()
+        }
+        Command::Doctor(json, log) => {
+            log_to_stderr(&log);
+            doctor::doctor(json)
         }
         Command::DemoPart(part, port) => demo::part(part, port),
     };

@@ -28,7 +28,8 @@ use crate::{
         hooks::Family,
         layout::{Layout, VMLINUX},
         losses::{Losses, Reading},
-        priority, privilege,
+        priority,
+        surroundings::{Lockdown, Surroundings},
     },
     pipeline::Pipeline,
     sink::{Shape, Sink, view_options, writer::Writer},
@@ -55,7 +56,8 @@ const FINISH: Duration = Duration::from_secs(5);
 
 /// Traces until stopped.
 pub fn run(settings: Settings, shape: Shape) -> Result<()> {
-    privilege::check()?;
+    let surroundings = Surroundings::look();
+    surroundings.check()?;
     let writer = match (shape, &settings.output_file) {
         (Shape::View, _) => None,
         (Shape::Lines(_), Some(path)) => Some(Writer::file(path)?),
@@ -70,7 +72,7 @@ pub fn run(settings: Settings, shape: Shape) -> Result<()> {
         .context("cannot start the event loop")?;
     runtime.block_on(async {
         let signals = Signals::new()?;
-        let (layout, attached) = attach(&settings, facts.jiffy_ns)?;
+        let (layout, attached) = attach(&settings, facts.jiffy_ns, surroundings.lockdown)?;
         priority::raise();
         let sink = match writer {
             Some(writer) => Sink::Lines(writer),
@@ -87,13 +89,12 @@ pub fn run(settings: Settings, shape: Shape) -> Result<()> {
 }
 
 /// Reads the kernel's layout and attaches by it.
-fn attach(settings: &Settings, jiffy_ns: u64) -> Result<(Layout, Attached)> {
-    let bytes = std::fs::read(VMLINUX).with_context(|| {
-        format!("cannot read {VMLINUX}; tracing needs a kernel with CONFIG_DEBUG_INFO_BTF")
-    })?;
+fn attach(settings: &Settings, jiffy_ns: u64, lockdown: Lockdown) -> Result<(Layout, Attached)> {
+    let bytes = std::fs::read(VMLINUX).with_context(|| format!("cannot read {VMLINUX}"))?;
     let btf = Btf::parse(&bytes).with_context(|| format!("cannot understand {VMLINUX}"))?;
     let mut layout = Layout::resolve(&btf, jiffy_ns)?;
     layout.filter(&settings.filter);
+    layout.lock_down(lockdown);
     let sizes = Sizes {
         ring_bytes: settings.ring_bytes,
         max_connections: settings.max_connections,

@@ -6,6 +6,7 @@ mod destroy;
 mod error_report;
 mod io;
 mod io_calls;
+mod oom;
 mod rename;
 mod reset;
 mod reset_calls;

@@ -285,6 +285,17 @@ pub enum Sub {
         #[arg(long, hide = true)]
         port: Option<u16>,
     },
+    /// Say what this kernel offers: which hook serves each signal, and what cannot be seen
+    ///
+    /// Loads and attaches everything for a moment, as tracing does. Exit status 1 when tracing is
+    /// impossible, with the one thing to fix.
+    Doctor {
+        /// One JSON object, verifier logs included
+        #[arg(long)]
+        json: bool,
+        #[command(flatten)]
+        log: Log,
+    },
     /// Show recorded events again, with the same outputs and filters
     ///
     /// `tracer -o json > ends.ndjson` makes a recording. A line that is no event is counted, told

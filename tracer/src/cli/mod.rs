@@ -27,6 +27,8 @@ pub enum Command {
     Replay(Box<Replay>),
     /// Break a pipe and explain it.
     Demo(Log),
+    /// Say what this kernel offers; as JSON.
+    Doctor(bool, Log),
     /// Be one of the two ends of the demo's connection.
     DemoPart(Part, u16),
     /// Write this text to standard output: help, version, schema, an explanation, a generated file.
@@ -64,8 +66,9 @@ pub fn parse(
         None => Command::Live(Box::new(settings::live(cli.live, env)?)),
         Some(Sub::Demo { log, part, port }) => match part.zip(port) {
             Some((part, port)) => Command::DemoPart(part, port),
-            None => Command::Demo(settings::demo(log, env)?),
+            None => Command::Demo(settings::log_only(log, env)?),
         },
+        Some(Sub::Doctor { json, log }) => Command::Doctor(json, settings::log_only(log, env)?),
         Some(Sub::Replay(args)) => Command::Replay(Box::new(settings::replay(*args, env)?)),
         Some(Sub::Explain { name }) => Command::Print(explain::page(&name)?),
         Some(Sub::Schema) => Command::Print(generate::schema()),

@@ -240,8 +240,8 @@ fn filter<E: Fn(&str) -> Option<OsString>>(
     })
 }
 
-/// The settings of the demo, which reads no configuration file.
-pub fn demo(args: args::Log, env: impl Fn(&str) -> Option<OsString>) -> Result<Log, Usage> {
+/// The settings of a command that reads no configuration file.
+pub fn log_only(args: args::Log, env: impl Fn(&str) -> Option<OsString>) -> Result<Log, Usage> {
     let without_file = |name: &str| env(name).filter(|_| name != "TRACER_CONFIG");
     log(&mut Sources::new(None, without_file)?, args)
 }

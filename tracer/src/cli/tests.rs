@@ -338,6 +338,14 @@ fn commands() {
             format: LogFormat::Text,
         }))
     );
+    let log = Log {
+        verbosity: 0,
+        format: LogFormat::Text,
+    };
+    assert_eq!(
+        parse_in(&["doctor", "--json"], &[]),
+        Ok(Command::Doctor(true, log))
+    );
     assert!(printed(&["explain", "fin_peer_rst"]).starts_with("# fin_peer_rst\n"));
     assert!(wrong(&["explain", "x"], &[]).contains("or a reason or a pattern"));
     let schema: serde_json::Value = serde_json::from_str(&printed(&["schema"])).expect("JSON");

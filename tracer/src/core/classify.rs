@@ -142,7 +142,7 @@ impl Evidence<'_> {
         };
         let sent = |cause| self.sent.is_some_and(|rst| rst.cause == Some(cause));
 
-        if sent(RstCause::AbortOnMemory) {
+        if sent(RstCause::AbortOnMemory) || self.conn.has(flag::OOM) {
             return cut(Reason::Oom, ClosedBy::Kernel, How::Rst);
         }
         if self.sock.sk_err == ECONNABORTED {
@@ -205,7 +205,8 @@ impl Evidence<'_> {
             return false;
         }
         let with_rst = self.sent.is_some_and(|rst| {
-            rst.before_close && !rst.answers && rst.cause == Some(RstCause::State)
+            // Without reasons: nothing else resets there before the end.
+            rst.before_close && !rst.answers && matches!(rst.cause, Some(RstCause::State) | None)
         });
         let silently = self.sent.is_none()
             && sock.has_sock_flag(sock_flag::DEAD)
@@ -379,6 +380,16 @@ mod tests {
             self
         }
 
+        /// A RST of a kernel that gives no reasons.
+        fn sent_unexplained(mut self, before_close: bool) -> Self {
+            self.sent = Some(SentRst {
+                cause: None,
+                answers: false,
+                before_close,
+            });
+            self
+        }
+
         fn received(mut self, err: i32) -> Self {
             self.rst_received = true;
             self.conn.flags |= flag::RST_RECEIVED;
@@ -518,6 +529,11 @@ mod tests {
         linger_after_fin.sock.bits |= sock_bit::LINGER0;
         linger_after_fin.sock.shutdown = 3;
         let mut repair = Case::established(state::ESTABLISHED).closed_by_call(3);
+        let mut oom_without_reasons = Case::established(state::FIN_WAIT1)
+            .local_fin(2)
+            .orphan()
+            .sent_unexplained(true);
+        oom_without_reasons.conn.flags |= flag::OOM;
         repair.sock.bits |= sock_bit::REPAIR;
         for (case, expected) in [
             (unread, ("abort_unread", "local", "rst")),
@@ -542,6 +558,7 @@ mod tests {
                 ("oom", "kernel", "rst"),
             ),
             (repair, ("disconnect", "local", "none")),
+            (oom_without_reasons, ("oom", "local", "fin")),
         ] {
             assert_eq!(case.verdict(), expected);
         }
@@ -560,6 +577,13 @@ mod tests {
         close_in_fin_wait2.sock.jiffies = 1000;
         close_in_fin_wait2.sock.bits |= sock_bit::OWNED;
         for (case, expected) in [
+            (
+                Case::established(state::FIN_WAIT2)
+                    .local_fin(2)
+                    .orphan()
+                    .sent_unexplained(true),
+                ("timeout_fin_wait", "local", "fin"),
+            ),
             (
                 Case::established(state::ESTABLISHED).err(110).unacked(),
                 ("timeout_retrans", "kernel", "timeout"),

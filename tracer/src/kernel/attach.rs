@@ -94,11 +94,11 @@ impl Attached {
             .any(|hook| hook.signal == signal && hook.error.is_none())
     }
 
-    /// Descriptors of the loaded programs.
-    pub fn programs(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
+    /// Names and descriptors of the loaded programs.
+    pub fn programs(&self) -> impl Iterator<Item = (&str, BorrowedFd<'_>)> {
         self.ebpf
             .programs()
-            .filter_map(|(_, program)| Some(program.fd().ok()?.as_fd()))
+            .filter_map(|(name, program)| Some((name, program.fd().ok()?.as_fd())))
     }
 }
 
@@ -132,9 +132,20 @@ pub fn attach(
         .iter()
         .map(|signal| serve(&mut ebpf, signal, family, kernel))
         .collect::<Result<Vec<_>>>()?;
-    scan(&mut ebpf, &btf).context("cannot scan the sockets that are open already")?;
+    let scanned = scan(&mut ebpf, &btf);
+    hooks.push(iterated(
+        "open_sockets",
+        "task_file",
+        scanned.as_ref().err(),
+        "connections that are open already, until they end",
+    ));
     let walk = walk(&mut ebpf, &btf);
-    hooks.push(walk_status(walk.as_ref().err()));
+    hooks.push(iterated(
+        "stall",
+        "bpf_map_elem",
+        walk.as_ref().err(),
+        "silent peers, before the kernel gives their connections up",
+    ));
 
     Ok(Attached {
         hooks,
@@ -342,13 +353,18 @@ fn walk(ebpf: &mut Ebpf, btf: &Btf) -> Result<Walk> {
     Ok(Walk::start(program.as_fd(), conns.fd().as_fd())?)
 }
 
-fn walk_status(error: Option<&anyhow::Error>) -> HookStatus {
+fn iterated(
+    signal: &'static str,
+    iterator: &str,
+    error: Option<&anyhow::Error>,
+    blind: &'static str,
+) -> HookStatus {
     HookStatus {
-        signal: "stall",
-        hook: "iter:bpf_map_elem".to_owned(),
+        signal,
+        hook: format!("iter:{iterator}"),
         instead_of: None,
         error: error.map(|error| format!("{error:#}")),
-        blind: error.map(|_| "silent peers, before the kernel gives their connections up"),
+        blind: error.map(|_| blind),
     }
 }
 

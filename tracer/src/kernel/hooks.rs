@@ -73,7 +73,7 @@ const fn functions(parts: &'static [Part]) -> Way {
     }
 }
 
-pub const SIGNALS: [Signal; 12] = [
+pub const SIGNALS: [Signal; 13] = [
     Signal {
         name: "socket_end",
         blind: None,
@@ -178,6 +178,14 @@ pub const SIGNALS: [Signal; 12] = [
             ]),
             functions(&[part("csk_accept_arg", At::Fexit("inet_csk_accept", 2))]),
             functions(&[part("csk_accept", At::Fexit("inet_csk_accept", 4))]),
+        ],
+    },
+    Signal {
+        name: "oom",
+        blind: Some("that a connection ended for too many orphans or too little memory"),
+        ways: &[
+            tracepoint(&[part("send_reset", At::WithArgs("tcp_send_reset", 3))]),
+            functions(&[part("check_oom", At::Fexit("tcp_check_oom", 2))]),
         ],
     },
     // Last: from here on ends are told, and everything that explains them is in place.

@@ -6,7 +6,10 @@ use tracer_common::{
     offsets::Offsets,
 };
 
-use super::btf::{Btf, Field};
+use super::{
+    btf::{Btf, Field},
+    surroundings::Lockdown,
+};
 use crate::{core::filter::Filter, event::names::RstReasons};
 
 /// Where the kernel shows its own types.
@@ -83,6 +86,11 @@ impl Layout {
             config,
             rst_reasons,
         })
+    }
+
+    /// Leaves out what lockdown forbids.
+    pub fn lock_down(&mut self, lockdown: Lockdown) {
+        self.config.may_probe = u32::from(!lockdown.forbids_reading());
     }
 
     /// Applies in the kernel what it can of the filter; the pipeline applies all of it.

@@ -58,7 +58,10 @@ impl Losses {
             syn_recv_ended: value(counters::SYN_RECV_ENDED),
             connections: value(counters::CONN_INSERTED)
                 .saturating_sub(value(counters::CONN_REMOVED)),
-            missed_runs: attached.programs().map(missed_runs).sum(),
+            missed_runs: attached
+                .programs()
+                .map(|(_, program)| missed_runs(program))
+                .sum(),
         }
     }
 
@@ -80,29 +83,33 @@ impl Losses {
 
 /// `recursion_misses` of a program (5.12), which aya does not read.
 fn missed_runs(program: impl AsRawFd) -> u64 {
-    let path = format!("/proc/self/fdinfo/{}", program.as_raw_fd());
-    fs::read_to_string(path)
-        .ok()
-        .and_then(|info| parse_missed_runs(&info))
-        .unwrap_or(0)
+    of_program(&program, "recursion_misses:").unwrap_or(0)
 }
 
-fn parse_missed_runs(info: &str) -> Option<u64> {
-    info.lines()
-        .find_map(|line| line.strip_prefix("recursion_misses:"))?
-        .trim()
-        .parse()
-        .ok()
+/// How many instructions the verifier went through (5.16).
+pub fn verified_instructions(program: impl AsRawFd) -> Option<u64> {
+    of_program(&program, "verified_insns:")
+}
+
+fn of_program(program: &impl AsRawFd, key: &str) -> Option<u64> {
+    let path = format!("/proc/self/fdinfo/{}", program.as_raw_fd());
+    parse(&fs::read_to_string(path).ok()?, key)
+}
+
+fn parse(info: &str, key: &str) -> Option<u64> {
+    let value = info.lines().find_map(|line| line.strip_prefix(key))?;
+    value.trim().parse().ok()
 }
 
 #[cfg(test)]
 mod tests {
-    use super::parse_missed_runs;
+    use super::parse;
 
     #[test]
     fn missed_runs_are_read_from_fdinfo() {
         let info = "pos:\t0\nprog_type:\t26\nrecursion_misses:\t17\nverified_insns:\t900\n";
-        assert_eq!(parse_missed_runs(info), Some(17));
-        assert_eq!(parse_missed_runs("pos:\t0\n"), None);
+        assert_eq!(parse(info, "recursion_misses:"), Some(17));
+        assert_eq!(parse(info, "verified_insns:"), Some(900));
+        assert_eq!(parse("pos:\t0\n", "recursion_misses:"), None);
     }
 }

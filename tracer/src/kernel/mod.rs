@@ -9,5 +9,6 @@ pub mod layout;
 pub mod losses;
 pub mod priority;
 pub mod privilege;
+pub mod surroundings;
 mod tracefs;
 mod walk;

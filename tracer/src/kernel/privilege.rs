@@ -2,23 +2,14 @@
 
 use std::fs;
 
-use anyhow::{Result, bail};
-
 /// `CAP_*` numbers of `linux/capability.h`.
 const CAP_SYS_ADMIN: u32 = 21;
 const CAP_PERFMON: u32 = 38;
 const CAP_BPF: u32 = 39;
 
-/// Fails, naming the capability, when this process may not load tracing programs.
-pub fn check() -> Result<()> {
-    let missing = missing(effective());
-    if missing.is_empty() {
-        return Ok(());
-    }
-    bail!(
-        "tracing needs {}, which this process does not have; run it as root, for example `sudo tracer` or `cargo xtask run`",
-        missing.join(" and ")
-    )
+/// The capabilities without which this process may not load tracing programs, as far as it lacks them.
+pub fn missing() -> Vec<&'static str> {
+    lacking(effective())
 }
 
 fn effective() -> u64 {
@@ -35,7 +26,7 @@ fn parse_effective(status: &str) -> Option<u64> {
     u64::from_str_radix(line.trim(), 16).ok()
 }
 
-fn missing(effective: u64) -> Vec<&'static str> {
+fn lacking(effective: u64) -> Vec<&'static str> {
     let has = |capability: u32| effective >> capability & 1 != 0;
     if has(CAP_SYS_ADMIN) {
         return Vec::new();
@@ -57,8 +48,8 @@ mod tests {
             parse_effective("Name:\tx\nCapEff:\t000001ffffffffff\n"),
             Some(0x1ff_ffff_ffff)
         );
-        assert_eq!(missing(1 << CAP_SYS_ADMIN), Vec::<&str>::new());
-        assert_eq!(missing(1 << CAP_BPF), ["CAP_PERFMON"]);
-        assert_eq!(missing(0), ["CAP_BPF", "CAP_PERFMON"]);
+        assert_eq!(lacking(1 << CAP_SYS_ADMIN), Vec::<&str>::new());
+        assert_eq!(lacking(1 << CAP_BPF), ["CAP_PERFMON"]);
+        assert_eq!(lacking(0), ["CAP_BPF", "CAP_PERFMON"]);
     }
 }

@@ -5,6 +5,7 @@ mod bytes;
 mod chains;
 mod cli;
 mod deaths;
+mod doctor;
 mod endings;
 mod filters;
 mod healthy;
@@ -58,6 +59,7 @@ fn main() {
 
     let tests = [
         cli::tests(),
+        doctor::tests(),
         rows::tests(),
         resets::tests(),
         bytes::tests(),

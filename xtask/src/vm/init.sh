@@ -27,7 +27,7 @@ done
 
 # Whether the kernel takes the programs at all, before the first test waits for it.
 echo "vm: hooks"
-timeout -s KILL 120 /opt/tracer -o json --for 1s
+timeout -s KILL 120 /opt/tracer doctor --json
 ended=$?
 echo "vm: hooks ended $ended"
 if [ $ended != 0 ]; then

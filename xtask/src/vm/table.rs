@@ -26,9 +26,38 @@ pub fn write(out: &mut impl Write, columns: &[Column]) -> Result<()> {
         }
         writeln!(out)?;
     }
+    instructions(out, columns)?;
     for (kernel, verdict) in columns {
         writeln!(out)?;
         details(out, kernel, verdict)?;
+    }
+    Ok(())
+}
+
+/// What each verifier went through, program by program.
+fn instructions(out: &mut impl Write, columns: &[Column]) -> Result<()> {
+    let mut names: Vec<&str> = columns
+        .iter()
+        .flat_map(|(_, verdict)| verdict.programs.iter().map(|(name, _)| name.as_str()))
+        .collect();
+    names.sort_unstable();
+    names.dedup();
+    let longest = names.iter().map(|name| name.len()).max().unwrap_or(0);
+    if longest > 0 {
+        writeln!(out, "\nverified instructions (from 5.16; -: not loaded)")?;
+    }
+    for name in names {
+        write!(out, "{name:longest$}")?;
+        for (_, verdict) in columns {
+            let found = verdict.programs.iter().find(|(program, _)| program == name);
+            let cell = match found {
+                Some((_, Some(count))) => count.to_string(),
+                Some((_, None)) => "loaded".to_owned(),
+                None => "-".to_owned(),
+            };
+            write!(out, " {cell:>WIDTH$}")?;
+        }
+        writeln!(out)?;
     }
     Ok(())
 }
@@ -82,6 +111,9 @@ fn details(out: &mut impl Write, kernel: &Kernel, verdict: &Verdict) -> Result<(
         End::Hang(after) => writeln!(out, "  hang: silent for {} s", after.as_secs())?,
         End::Vanished => writeln!(out, "  the guest ended, and its console does not say why")?,
     }
+    for hook in &verdict.instead {
+        writeln!(out, "  {}", first_line(hook))?;
+    }
     for hook in &verdict.absent {
         writeln!(out, "  absent: {}", first_line(hook))?;
     }
@@ -125,6 +157,8 @@ mod tests {
             release: Some(format!("{name}.0")),
             rejected: Vec::new(),
             absent: Vec::new(),
+            instead: Vec::new(),
+            programs: vec![("set_state".to_owned(), Some(3453))],
             tests,
             end,
             complaints: Vec::new(),
@@ -178,5 +212,6 @@ mod tests {
         assert!(text.contains("  skipped: rst: needs x"), "{text}");
         assert!(text.contains("    two"), "{text}");
         assert!(text.contains("    Oops: 0"), "{text}");
+        assert!(text.contains("set_state      3453      3453\n"), "{text}");
     }
 }

@@ -34,8 +34,12 @@ pub struct Verdict {
     pub release: Option<String>,
     /// Programs that the kernel refused, with the verifier's words.
     pub rejected: Vec<String>,
-    /// Hooks that this kernel does not have.
+    /// Hooks that this kernel does not have, and nothing in their place.
     pub absent: Vec<String>,
+    /// Hooks that took another's place.
+    pub instead: Vec<String>,
+    /// Loaded programs, and how many instructions the verifier went through where it says so.
+    pub programs: Vec<(String, Option<u64>)>,
     pub tests: Vec<(String, Outcome)>,
     pub end: End,
     /// `WARNING`s and the like of the kernel, which it outlived.
@@ -73,6 +77,8 @@ pub struct Listener {
     said: Vec<String>,
     rejected: Vec<String>,
     absent: Vec<String>,
+    instead: Vec<String>,
+    programs: Vec<(String, Option<u64>)>,
     tests: Vec<(String, Outcome)>,
     done: bool,
     hung: Option<Duration>,
@@ -123,17 +129,22 @@ impl Listener {
         }
     }
 
-    /// Of a run of the tracer: `start` says which hooks are not attached, and why.
+    /// Of `tracer doctor --json`: which hooks are not attached, and why.
     fn hooks(&mut self, said: &[String], ended: &str) -> Option<String> {
-        let start = said
+        let report = said
             .iter()
-            .filter_map(|line| serde_json::from_str::<Value>(line).ok())
-            .find(|line| line["event"] == "start");
-        let Some(start) = start else {
+            .find_map(|line| serde_json::from_str::<Value>(line).ok())
+            .filter(|report| report["possible"] == true);
+        let Some(report) = report else {
             self.rejected.push(said.join("\n"));
-            return Some(format!("the tracer does not start ({ended})"));
+            return Some(format!("tracing is impossible ({ended})"));
         };
-        for hook in start["hooks"].as_array().into_iter().flatten() {
+        for program in report["programs"].as_array().into_iter().flatten() {
+            let name = program["name"].as_str().unwrap_or_default().to_owned();
+            let instructions = program["verified_instructions"].as_u64();
+            self.programs.push((name, instructions));
+        }
+        for hook in report["hooks"].as_array().into_iter().flatten() {
             let Some(error) = hook["error"].as_str() else {
                 continue;
             };
@@ -143,6 +154,12 @@ impl Listener {
             } else {
                 self.absent.push(text);
             }
+        }
+        let hooks = report["hooks"].as_array().into_iter().flatten();
+        for hook in hooks.filter(|hook| hook["instead_of"].is_string()) {
+            let word = |key: &str| hook[key].as_str().unwrap_or_default().to_owned();
+            let (hook, better) = (word("hook"), word("instead_of"));
+            self.instead.push(format!("{hook} instead of {better}"));
         }
         Some(format!(
             "{} programs rejected, {} hooks absent",
@@ -168,6 +185,8 @@ impl Listener {
             release: self.release,
             rejected: self.rejected,
             absent: self.absent,
+            instead: self.instead,
+            programs: self.programs,
             tests: self.tests,
             end,
             complaints: complaints(console),
@@ -252,7 +271,7 @@ mod tests {
         listener.finish(console, Path::new("/logs"))
     }
 
-    const GOOD: &str = "vm: kernel 6.1.0\nvm: hooks\n{\"event\":\"start\",\"hooks\":[]}\nvm: hooks ended 0\n\
+    const GOOD: &str = "vm: kernel 6.1.0\nvm: hooks\n{\"possible\":true,\"hooks\":[]}\nvm: hooks ended 0\n\
          vm: test rows::fin\nrunning 1 test\ntest rows::fin ... ok\nvm: ended 0\n\
          vm: test tui::a\nskipped: tui::a: needs the program tmux\nvm: ended 0\nvm: done\n";
 
@@ -301,14 +320,14 @@ mod tests {
 
     #[test]
     fn a_rejection_is_told_from_an_absent_hook() {
-        let start = r#"{"event":"start","hooks":[
-            {"signal":"state","hook":"tp_btf:a","error":null},
+        let report = r#"{"possible":true,"programs":[{"name":"a","verified_instructions":9}],"hooks":[
+            {"signal":"state","hook":"fexit:a","error":null,"instead_of":"tp_btf:a (absent)"},
             {"signal":"io","hook":"tp_btf:b","error":"BTF: type not found"},
             {"signal":"rst","hook":"tp_btf:c","error":"load failed. Verifier output: R1 invalid"},
             {"signal":"x","hook":"fentry:d","error":"not allowed. Verifier output: : not allowed"}]}"#
             .replace('\n', "");
         let verdict = heard(
-            &format!("vm: hooks\n{start}\nvm: hooks ended 0\nvm: done\n"),
+            &format!("vm: hooks\n{report}\nvm: hooks ended 0\nvm: done\n"),
             "",
         );
         assert_eq!(verdict.absent.len(), 2, "{:?}", verdict.absent);

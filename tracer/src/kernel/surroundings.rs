@@ -1,0 +1,193 @@
+//! What stands between this process and the kernel, looked at before anything is tried: the same
+//! words for a run that cannot begin and for `tracer doctor`.
+
+use std::{fs, path::Path};
+
+use anyhow::{Result, bail};
+
+use super::{layout::VMLINUX, privilege};
+
+/// Below it sysfs has what the kernel says of itself.
+const SYSFS: &str = "/sys/kernel";
+const LOCKDOWN: &str = "/sys/kernel/security/lockdown";
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Surroundings {
+    /// Capabilities that tracing needs and this process does not have.
+    pub missing_capabilities: Vec<&'static str>,
+    pub has_sysfs: bool,
+    /// The kernel's types.
+    pub has_btf: bool,
+    pub lockdown: Lockdown,
+}
+
+/// What the kernel keeps from root.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lockdown {
+    None,
+    Integrity,
+    /// Programs may not read the kernel's memory but through its types.
+    Confidentiality,
+    /// The kernel has none, or securityfs is not mounted.
+    Unknown,
+}
+
+/// Why tracing is impossible, and the one thing to do about it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Obstacle {
+    pub what: String,
+    pub fix: String,
+}
+
+impl Surroundings {
+    pub fn look() -> Self {
+        Surroundings {
+            missing_capabilities: privilege::missing(),
+            has_sysfs: Path::new(SYSFS).is_dir(),
+            has_btf: Path::new(VMLINUX).exists(),
+            lockdown: fs::read_to_string(LOCKDOWN)
+                .map_or(Lockdown::Unknown, |text| Lockdown::parse(&text)),
+        }
+    }
+
+    /// The first thing that has to be mended.
+    pub fn obstacle(&self) -> Option<Obstacle> {
+        let obstacle = |what: String, fix: &str| {
+            Some(Obstacle {
+                what,
+                fix: fix.to_owned(),
+            })
+        };
+        if !self.missing_capabilities.is_empty() {
+            return obstacle(
+                format!(
+                    "tracing needs {}, which this process does not have",
+                    self.missing_capabilities.join(" and ")
+                ),
+                "run it as root, for example `sudo tracer` or `cargo xtask run`; in a container, with --privileged or these capabilities",
+            );
+        }
+        if !self.has_sysfs {
+            return obstacle(
+                format!("{SYSFS} is not there, where the kernel describes its types"),
+                "mount sysfs (`mount -t sysfs sysfs /sys`); in a container, bring the host's /sys (docker: -v /sys:/sys:ro)",
+            );
+        }
+        if !self.has_btf {
+            return obstacle(
+                format!("{VMLINUX} is not there: this kernel does not describe its types"),
+                "boot a kernel built with CONFIG_DEBUG_INFO_BTF=y; the kernels of Debian 11, Ubuntu 20.10, Fedora 31, RHEL 8.2 and later are",
+            );
+        }
+        None
+    }
+
+    /// Fails with what is in the way and what to do about it.
+    pub fn check(&self) -> Result<()> {
+        match self.obstacle() {
+            None => Ok(()),
+            Some(Obstacle { what, fix }) => bail!("{what}; {fix}"),
+        }
+    }
+}
+
+impl Lockdown {
+    /// `none [integrity] confidentiality`.
+    fn parse(text: &str) -> Self {
+        let chosen = text
+            .split_once('[')
+            .and_then(|(_, rest)| rest.split_once(']'))
+            .map(|(chosen, _)| chosen);
+        match chosen {
+            Some("none") => Lockdown::None,
+            Some("integrity") => Lockdown::Integrity,
+            Some("confidentiality") => Lockdown::Confidentiality,
+            _ => Lockdown::Unknown,
+        }
+    }
+
+    /// Programs may not call bpf_probe_read_kernel.
+    pub fn forbids_reading(self) -> bool {
+        self == Lockdown::Confidentiality
+    }
+
+    /// As the kernel writes it; `None` when it is not known.
+    pub fn as_str(self) -> Option<&'static str> {
+        match self {
+            Lockdown::None => Some("none"),
+            Lockdown::Integrity => Some("integrity"),
+            Lockdown::Confidentiality => Some("confidentiality"),
+            Lockdown::Unknown => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn good() -> Surroundings {
+        Surroundings {
+            missing_capabilities: Vec::new(),
+            has_sysfs: true,
+            has_btf: true,
+            lockdown: Lockdown::None,
+        }
+    }
+
+    #[test]
+    fn every_obstacle_has_words_and_a_cure_of_its_own() {
+        assert_eq!(good().obstacle(), None);
+        let cases = [
+            (
+                Surroundings {
+                    missing_capabilities: vec!["CAP_BPF", "CAP_PERFMON"],
+                    has_btf: false,
+                    ..good()
+                },
+                "CAP_BPF and CAP_PERFMON",
+                "root",
+            ),
+            (
+                Surroundings {
+                    has_sysfs: false,
+                    has_btf: false,
+                    ..good()
+                },
+                "/sys/kernel is not there",
+                "mount",
+            ),
+            (
+                Surroundings {
+                    has_btf: false,
+                    ..good()
+                },
+                "does not describe its types",
+                "CONFIG_DEBUG_INFO_BTF",
+            ),
+        ];
+        for (surroundings, what, fix) in cases {
+            let obstacle = surroundings.obstacle().expect("in the way");
+            assert!(obstacle.what.contains(what), "{obstacle:?}");
+            assert!(obstacle.fix.contains(fix), "{obstacle:?}");
+        }
+    }
+
+    #[test]
+    fn lockdown_is_read_from_its_brackets() {
+        let modes = [
+            ("[none] integrity confidentiality\n", Some("none")),
+            ("none [integrity] confidentiality\n", Some("integrity")),
+            (
+                "none integrity [confidentiality]\n",
+                Some("confidentiality"),
+            ),
+            ("", None),
+        ];
+        for (text, mode) in modes {
+            assert_eq!(Lockdown::parse(text).as_str(), mode);
+        }
+        assert!(Lockdown::Confidentiality.forbids_reading());
+        assert!(!Lockdown::Integrity.forbids_reading());
+    }
+}
