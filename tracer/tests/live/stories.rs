@@ -10,8 +10,9 @@ use nix::sys::signal::Signal;
 use crate::{
     Test,
     lab::{
+        docker::{self, Docker},
         folder::Folder,
-        needs::Need,
+        needs::{Need, find},
         netns::Netns,
         program::{Program, build_go},
         tracer::{Line, Recording, Tracer},
@@ -34,6 +35,11 @@ pub fn tests() -> Vec<Test> {
         Test::new("stories::riddle_8061", go, riddle_8061),
         Test::new("stories::riddle_8000", go, riddle_8000),
         Test::new("stories::nginx_gives_up", nginx, nginx_gives_up),
+        Test::new(
+            "stories::nginx_gives_up_in_containers",
+            &[&nginx[..], &docker::NETWORK_NEEDS].concat(),
+            nginx_gives_up_in_containers,
+        ),
     ]
 }
 
@@ -205,16 +211,8 @@ fn nginx_gives_up() {
         "4s",
     ]));
     server.says("listening", Duration::from_secs(10));
-    let home = folder.path().display();
     let config = folder.path().join("nginx.conf");
-    let text = format!(
-        "user root;\nworker_processes 1;\ndaemon off;\npid {home}/nginx.pid;\nerror_log {home}/error.log;\n\
-         events {{ worker_connections 64; }}\n\
-         http {{\n  access_log off;\n  client_body_temp_path {home}/body;\n  proxy_temp_path {home}/proxy;\n\
-         fastcgi_temp_path {home}/fastcgi;\n  uwsgi_temp_path {home}/uwsgi;\n  scgi_temp_path {home}/scgi;\n\
-         server {{\n    listen 127.0.0.1:8000;\n    location / {{\n      proxy_pass http://127.0.0.1:8080;\n\
-         proxy_read_timeout 2s;\n      proxy_connect_timeout 2s;\n      proxy_send_timeout 2s;\n    }}\n  }}\n}}\n"
-    );
+    let text = nginx_config(&folder.path().to_string_lossy(), "127.0.0.1:8080");
     fs::write(&config, text).expect("the folder is ours");
     let mut nginx = Program::start(
         netns
@@ -292,6 +290,116 @@ fn nginx_gives_up() {
         .try_into()
         .expect("one end of curl's");
     equal(&client, "comm", "curl");
+}
+
+/// With the time limits of the story. `home`: a folder that it may write to.
+fn nginx_config(home: &str, backend: &str) -> String {
+    format!(
+        "user root;\nworker_processes 1;\ndaemon off;\npid {home}/nginx.pid;\nerror_log {home}/error.log;\n\
+         events {{ worker_connections 64; }}\n\
+         http {{\n  access_log off;\n  client_body_temp_path {home}/body;\n  proxy_temp_path {home}/proxy;\n\
+         fastcgi_temp_path {home}/fastcgi;\n  uwsgi_temp_path {home}/uwsgi;\n  scgi_temp_path {home}/scgi;\n\
+         server {{\n    listen 8000;\n    location / {{\n      proxy_pass http://{backend};\n\
+         proxy_read_timeout 2s;\n      proxy_connect_timeout 2s;\n      proxy_send_timeout 2s;\n    }}\n  }}\n}}\n"
+    )
+}
+
+/// The same as it was published: two containers on a network of their own, and `curl localhost`, which docker-proxy
+/// carries to the first of them.
+fn nginx_gives_up_in_containers() {
+    let folder = Folder::new();
+    let binary = build_go(&folder, "go-server", SERVER);
+    let netns = host();
+    let docker = Docker::start_in(&netns);
+    docker.run(&["network", "create", "shop"]);
+    docker.import_program(&binary, "go-server:lab");
+    let nginx = find("nginx").expect("a need");
+    docker.import_program(&nginx, "nginx:lab");
+    let mount = |name: &str, text: &str, place: &str| {
+        let file = folder.file(name);
+        fs::write(&file, text).expect("the folder is ours");
+        format!("--volume={}:{place}:ro", file.display())
+    };
+    let size = (64 << 20).to_string();
+    let server = docker.start_container(&[
+        "--name=server",
+        "--network=shop",
+        "go-server:lab",
+        &binary.to_string_lossy(),
+        "0.0.0.0:8080",
+        &size,
+        "3s",
+    ]);
+    server.says("listening", Duration::from_secs(20));
+    let proxy = docker.start_container(&[
+        "--name=proxy",
+        "--network=shop",
+        "--publish=8000:8000",
+        "--tmpfs=/tmp",
+        &mount("passwd", "root:x:0:0::/:/bin/sh\n", "/etc/passwd"),
+        &mount("group", "root:x:0:\n", "/etc/group"),
+        &mount(
+            "nginx.conf",
+            &nginx_config("/tmp", "server:8080"),
+            "/nginx.conf",
+        ),
+        "nginx:lab",
+        &nginx.to_string_lossy(),
+        "-c",
+        "/nginx.conf",
+    ]);
+    let worker = nginx_worker(proxy.pid.into());
+    let tracer = Tracer::start();
+    let url = "http://127.0.0.1:8000/";
+    let curl = ["-s", "-o", "/dev/null", "-w", "%{http_code}\n", url];
+    let curl = Program::start(netns.command("curl").args(curl));
+    curl.says("504", Duration::from_secs(10));
+    server.says("broken pipe", Duration::from_secs(20));
+    thread::sleep(Duration::from_millis(300));
+    let recording = tracer.finish();
+
+    let of = |pid: i64, port: &str, value: i64| -> Line {
+        let found: Vec<&Line> = recording
+            .ends()
+            .filter(|line| line.int("pid") == Some(pid) && line.int(port) == Some(value))
+            .collect();
+        match found.as_slice() {
+            [line] => (*line).clone(),
+            other => panic!("one end of {pid} with {port} {value}: {other:?}"),
+        }
+    };
+    let end = of(server.pid.into(), "local_port", 8080);
+    let upstream = of(worker, "peer_port", 8080);
+    let downstream = of(worker, "local_port", 8000);
+    let client = of(curl.pid(), "peer_port", 8000);
+
+    equal(&end, "reason", "fin_peer_rst");
+    equal(&end, "closed_by", "peer");
+    equal(&end, "errno", "EPIPE");
+    between(&end, "end_age_ms", 1900, 2900);
+    between(&end, "half_close_ms", 500, 3500);
+    for (own, container, name) in [(&end, &server, "server"), (&upstream, &proxy, "proxy")] {
+        equal(own, "container_id", container.id.as_str());
+        equal(own, "container_name", name);
+        equal(own, "runtime", "docker");
+    }
+    for (own, other, container) in [(&end, &upstream, &proxy), (&upstream, &end, &server)] {
+        equal(own, "peer_pid", other.int("pid"));
+        equal(own, "peer_conn", other.json["conn"].clone());
+        equal(own, "peer_container_id", container.id.as_str());
+        equal(own, "flow_id", other.json["flow_id"].clone());
+        equal(own, "root_conn", upstream.json["conn"].clone());
+    }
+    let story = end.str("story").unwrap_or_default();
+    let due = format!(
+        "nginx[{worker}] hung up on go-server[{}] after waiting 2.0 s",
+        server.pid
+    );
+    assert!(story.starts_with(&due), "{story}");
+    equal(&upstream, "reason", "fin_local");
+    equal(&upstream, "closer_pid", worker);
+    equal(&downstream, "peer_comm", "docker-proxy");
+    equal(&client, "peer_comm", "docker-proxy");
 }
 
 /// The only child of nginx's master, once the port is open.
