@@ -1,6 +1,7 @@
 //! Stories of real ends, told again from their recorded records: every change of wording shows in
 //! tests/stories/*.txt, which UPDATE_DOCS=1 renews. A recording is NDJSON as tracer writes it; another
-//! one is a file more.
+//! one is a file more. endings.ndjson has one of each kind out of the live tests' rows (LIVE_KEEP), the
+//! others are made by the live tests of servers.
 
 use std::{
     fs,

@@ -144,6 +144,24 @@ impl Teller<'_> {
         ))
     }
 
+    /// Our own deed that ended it; `then`: where the peer's FIN had come first.
+    fn we_end(&self, did: &str, then: &str, when: String) -> String {
+        let (us, peer, closer) = (self.us(), self.peer(), self.closer());
+        match self.end.closed_by {
+            ClosedBy::Peer => {
+                format!("{peer} closed the connection to {us}{when}; {closer} then {then}")
+            }
+            _ => format!("{closer} {did} the connection to {peer}{when}"),
+        }
+    }
+
+    /// Between how our process ended and what follows.
+    fn comma_after_exit(&self) -> &'static str {
+        let told =
+            self.end.closed_by == ClosedBy::Local && !exit::clause(self.ids, self.end).is_empty();
+        if told { "," } else { "" }
+    }
+
     fn by_clock(&self, pattern: Pattern, span: Span) -> String {
         match pattern {
             Pattern::LocalGaveUpWaiting | Pattern::LocalIdleClose if self.stuck() => {
@@ -151,6 +169,9 @@ impl Teller<'_> {
             }
             Pattern::PeerGaveUpWaiting | Pattern::LocalGaveUpWaiting => {
                 format!(" after waiting {span} for a response")
+            }
+            Pattern::PeerNoAnswer | Pattern::LocalNoAnswer if span.0 < pattern::WAIT_MS => {
+                format!(", whose data of {span} before was unanswered")
             }
             Pattern::PeerNoAnswer | Pattern::LocalNoAnswer => {
                 format!(", whose data had been unanswered for {span}")
@@ -197,17 +218,24 @@ impl Teller<'_> {
                 )
             }
             Reason::RstPeer => format!("{peer} reset the connection to {us}{}.", self.after()),
-            Reason::AbortUnread => format!(
-                "{} closed the connection to {peer}{} with {} received but never read, so the kernel sent a RST instead of a FIN.",
-                self.closer(),
-                self.at_age(),
-                Bytes(self.end.rx_unread_bytes.unwrap_or(0))
-            ),
-            Reason::AbortLinger0 => format!(
-                "{} reset the connection to {peer}{}: it closed with SO_LINGER set to 0.",
-                self.closer(),
-                self.after()
-            ),
+            Reason::AbortUnread => {
+                let unread = Bytes(self.end.rx_unread_bytes.unwrap_or(0));
+                let comma = self.comma_after_exit();
+                format!(
+                    "{}{comma} with {unread} received but never read, so the kernel sent a RST instead of a FIN.",
+                    self.we_end("closed", "closed it", self.at_age()),
+                )
+            }
+            Reason::AbortLinger0 => {
+                let linger = match self.comma_after_exit() {
+                    "" => ": it closed with SO_LINGER set to 0",
+                    _ => "; SO_LINGER was 0",
+                };
+                format!(
+                    "{}{linger}.",
+                    self.we_end("reset", "reset it", self.after())
+                )
+            }
             Reason::AbortAdmin => format!(
                 "{} destroyed the connection of {us} to {peer}{} (ss -K or SOCK_DESTROY).",
                 self.closer(),
@@ -219,9 +247,9 @@ impl Teller<'_> {
                 self.at_age()
             ),
             Reason::ListenerClosed => format!(
-                "{} closed its listening socket{} before it had accepted the connection from {peer}, which got a RST.",
+                "{} closed its listening socket while the connection from {peer} waited to be accepted{}: it got a RST.",
                 self.closer(),
-                self.at_age()
+                self.at_age().replacen(' ', ", ", 1)
             ),
             Reason::TimeoutRetrans if self.end.retrans == Some(0) => format!(
                 "{peer} acknowledged nothing more, and no retransmission could leave this host: the kernel gave up the connection of {us}{}{}.",
@@ -262,6 +290,10 @@ impl Teller<'_> {
             Reason::TimeoutFinWait => format!(
                 "{us} closed the connection to {peer}{}, and the peer's own FIN never came.",
                 self.at_age()
+            ),
+            Reason::TimeoutOrphan if self.end.closed_by == ClosedBy::Peer => format!(
+                "{peer} closed the connection to {us}{}; {us} closed it too, and the peer never acknowledged the rest.",
+                self.after()
             ),
             Reason::TimeoutOrphan => format!(
                 "{us} closed the connection to {peer}{}, and the peer never acknowledged the rest.",
