@@ -109,6 +109,27 @@ struct View<'a> {
 }
 
 impl View<'_> {
+    /// The client said by its FIN that it had said all, and got its answer after it: nobody gave up. What had been
+    /// received before the FIN is not known from what came after, so a client that had been answered before is not
+    /// recognised.
+    fn was_answered_after_fin(&self) -> bool {
+        let end = self.end;
+        match (self.ids.role, end.reason) {
+            (Role::Server, Reason::FinPeer) => {
+                end.tx_after_fin_bytes.is_some_and(|bytes| bytes > 0)
+                    && end.tx_unacked_bytes == Some(0)
+                    && end.tx_unsent_bytes == Some(0)
+            }
+            (Role::Client, Reason::FinLocal) => {
+                end.idle_rx_ms.is_none()
+                    && end.rx_bytes.is_some_and(|bytes| bytes > 0)
+                    && end.rx_unread_bytes == Some(0)
+                    && end.rst_reason.is_none()
+            }
+            _ => false,
+        }
+    }
+
     fn pattern(&self, owner_exits: bool) -> Option<Pattern> {
         let View { ids, end } = *self;
         if owner_exits {
@@ -119,6 +140,9 @@ impl View<'_> {
         }
         if self.is_silent_drop() {
             return Some(Pattern::SilentDrop);
+        }
+        if self.was_answered_after_fin() {
+            return None;
         }
         if clean::unanswered(ids, end) && !self.says_goodbye() {
             match (ids.role, end.closed_by) {
@@ -251,6 +275,7 @@ mod tests {
         let pattern = of(|ids, end| {
             ids.role = Role::Client;
             (end.reason, end.closed_by) = (Reason::FinLocal, ClosedBy::Local);
+            end.rx_bytes = Some(0);
             clocks(end, None, Some(60_010));
         });
         assert_eq!(pattern, Some(Pattern::LocalGaveUpWaiting));
@@ -430,5 +455,37 @@ mod tests {
         assert_eq!(after(Some(75_000)), Some(Pattern::SilentDrop));
         assert_eq!(after(Some(50)), Some(Pattern::DeadPeer));
         assert_eq!(after(None), Some(Pattern::DeadPeer));
+    }
+
+    #[test]
+    fn a_half_close_that_is_answered_is_no_giving_up() {
+        let server = |change: fn(&mut End)| {
+            of(|ids, end| {
+                ids.role = Role::Server;
+                end.reason = Reason::FinPeer;
+                (end.closed_by, end.how) = (ClosedBy::Peer, How::Fin);
+                (end.last_data, end.idle_rx_ms, end.idle_tx_ms) = (LastData::Rx, Some(3_000), None);
+                (end.tx_after_fin_bytes, end.tx_unacked_bytes) = (Some(500), Some(0));
+                end.tx_unsent_bytes = Some(0);
+                change(end);
+            })
+        };
+        assert_eq!(server(|_| ()), None);
+        let gave_up = Some(Pattern::PeerGaveUpWaiting);
+        assert_eq!(server(|end| end.tx_after_fin_bytes = Some(0)), gave_up);
+        assert_eq!(server(|end| end.tx_unacked_bytes = Some(500)), gave_up);
+        assert_eq!(server(|end| end.reason = Reason::FinPeerRst), gave_up);
+        let client = |rx_bytes: u64| {
+            of(|ids, end| {
+                ids.role = Role::Client;
+                end.reason = Reason::FinLocal;
+                (end.closed_by, end.how) = (ClosedBy::Local, How::Fin);
+                (end.last_data, end.idle_rx_ms, end.idle_tx_ms) = (LastData::Tx, None, Some(3_000));
+                end.rx_bytes = Some(rx_bytes);
+                end.rx_unread_bytes = Some(0);
+            })
+        };
+        assert_eq!(client(500), None);
+        assert_eq!(client(0), Some(Pattern::LocalGaveUpWaiting));
     }
 }

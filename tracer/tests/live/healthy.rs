@@ -244,7 +244,7 @@ fn no_hint_and_no_chain() {
     );
 }
 
-/// No hint, no chain, and whoever closed it is where it began.
+/// No hint, no chain, nobody who gave up, and whoever closed it is where it began.
 fn is_healthy(line: &Line) -> bool {
     let json = &line.json;
     let none = |key: &str| json[key].is_null();
@@ -253,7 +253,9 @@ fn is_healthy(line: &Line) -> bool {
         Some("peer") => &json["peer_conn"],
         _ => return false,
     };
-    json["hints"].as_array().is_some_and(Vec::is_empty)
+    let gave_up = ["peer_gave_up_waiting", "local_gave_up_waiting"];
+    !gave_up.contains(&line.str("pattern").unwrap_or_default())
+        && json["hints"].as_array().is_some_and(Vec::is_empty)
         && none("hint_s")
         && none("cause_conn")
         && none("chain")
