@@ -132,7 +132,7 @@ impl Text {
         let (what, style) = match stall.ended {
             None => ("peer is silent", Style::Red),
             Some(StallEnd::Recovered) => ("peer answers again", Style::Yellow),
-            Some(StallEnd::Closed) => ("peer stayed silent", Style::Red),
+            Some(StallEnd::Closed) => ("ended in silence", Style::Red),
         };
         row.left(self.columns().why, what, style);
         row.right(

@@ -199,7 +199,7 @@ pub fn why(event: &Event) -> String {
         Body::Stall { stall, .. } => match stall.ended {
             None => "peer is silent".to_owned(),
             Some(StallEnd::Recovered) => "peer answers again".to_owned(),
-            Some(StallEnd::Closed) => "peer stayed silent".to_owned(),
+            Some(StallEnd::Closed) => "ended in silence".to_owned(),
         },
         _ => String::new(),
     }

@@ -14,6 +14,7 @@ use crate::{
         program::{Program, build_go},
         tracer::{Line, Tracer},
     },
+    stalls::SMALL,
     stories::equal,
 };
 
@@ -118,7 +119,7 @@ fn connection_that_would_not_die() {
             .arg(&address),
     );
     server.says("listening", PATIENCE);
-    let tracer = Tracer::start();
+    let tracer = Tracer::start_with(SMALL);
     let url = format!("https://{address}/");
     let client = Program::start(net.client_ns.command(&client.to_string_lossy()).arg(url));
     let first = client.says("answered on", PATIENCE);

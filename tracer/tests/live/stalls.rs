@@ -28,6 +28,9 @@ pub fn tests() -> Vec<Test> {
     ]
 }
 
+/// A map that a slow machine, such as an emulated one, walks over once a second too.
+pub const SMALL: &[&str] = &["--max-connections", "4096"];
+
 const LINKS: &[Link] = &[Link::VethV4, Link::VethV6];
 
 /// Connections to a link: each of the kinds several times, from both ends.
@@ -47,7 +50,7 @@ const SILENT_CLOSED: [&str; 3] = ["tcp_stall", "tcp_stall_end", "tcp_close"];
 /// The far side drops everything: data with and without keepalive and with a timeout of its own, and idle
 /// connections that only keepalive asks for.
 fn dropped_far_away() {
-    let tracer = Tracer::start();
+    let tracer = Tracer::start_with(SMALL);
     let labs = on_links(LINKS, |link| {
         let net = Net::new(link);
         net.sysctl("net.ipv4.tcp_retries2", "3");
@@ -125,7 +128,7 @@ fn is_idle(pair: &Pair) -> bool {
 /// The route goes on this host: what is written never leaves it, with and without keepalive; idle connections find out
 /// by keepalive.
 fn route_lost_here() {
-    let tracer = Tracer::start();
+    let tracer = Tracer::start_with(SMALL);
     let labs = on_links(LINKS, |link| {
         let net = Net::new(link);
         net.sysctl("net.ipv4.tcp_retries2", "4");
@@ -173,7 +176,9 @@ fn route_lost_here() {
 /// Silence that ends, among connections that were never silent: busy, idle, with a keepalive that is answered, and with
 /// a peer that does not read.
 fn until_they_answer() {
-    let tracer = Tracer::start_with(&["--events", "tcp_stall,tcp_stall_end"]);
+    let mut options = SMALL.to_vec();
+    options.extend(["--events", "tcp_stall,tcp_stall_end"]);
+    let tracer = Tracer::start_with(&options);
     let labs = on_links(LINKS, |link| {
         let net = Net::new(link);
         let silent = net.pairs(COUNT);

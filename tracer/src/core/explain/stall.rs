@@ -20,7 +20,7 @@ pub fn story(ids: &Ids, stall: &Stall, silent: &Silent, window_is_open: bool) ->
         }
         Some(StallEnd::Closed) => {
             return format!(
-                "The connection of {us} to {peer} ended without an answer from the peer after {span} and {}.",
+                "The connection of {us} to {peer} ended after {span} of silence and {}.",
                 asked(stall, silent)
             );
         }

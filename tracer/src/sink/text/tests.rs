@@ -353,7 +353,7 @@ fn a_silent_peer_is_told_with_its_story() {
     for (line, what) in [
         (told[0], "peer is silent"),
         (told[2], "peer answers again"),
-        (told[4], "peer stayed silent"),
+        (told[4], "ended in silence"),
     ] {
         assert!(line.starts_with("12:23:36.123 go-server[790]"), "{line}");
         assert!(line.contains(what), "{line}");
