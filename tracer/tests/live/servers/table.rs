@@ -144,7 +144,8 @@ fn alone(story: &str) -> String {
 }
 
 /// A row without what differs from run to run: numbers, the units that go with their size, a timeout that is named
-/// only when the machine is not busy, and the story's second sentence, which is about amounts.
+/// only when the machine is not busy, a write that failed before the record was written or after, and the story's second
+/// sentence, which is about amounts.
 fn shape(row: &str) -> String {
     let mut out = String::new();
     let mut number = false;
@@ -166,6 +167,9 @@ fn shape(row: &str) -> String {
     {
         out.replace_range(start..=start + end, "");
     }
-    out.truncate(out.find(". ").unwrap_or(out.len()));
+    for rest in [". ", ", and its next write failed"] {
+        out.truncate(out.find(rest).unwrap_or(out.len()));
+    }
+    out.truncate(out.trim_end_matches(['.', ' ', '|']).len());
     out
 }
