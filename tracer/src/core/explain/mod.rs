@@ -219,10 +219,15 @@ impl Teller<'_> {
             }
             Reason::RstPeer => format!("{peer} reset the connection to {us}{}.", self.after()),
             Reason::AbortUnread => {
-                let unread = Bytes(self.end.rx_unread_bytes.unwrap_or(0));
+                let unread = self.end.rx_unread_bytes.unwrap_or(0);
+                let tls = match CLOSE_NOTIFY_BYTES.contains(&unread) {
+                    true => " (as long as TLS's goodbye)",
+                    false => "",
+                };
+                let unread = Bytes(unread);
                 let comma = self.comma_after_exit();
                 format!(
-                    "{}{comma} with {unread} received but never read, so the kernel sent a RST instead of a FIN.",
+                    "{}{comma} with {unread} received but never read{tls}, so the kernel sent a RST instead of a FIN.",
                     self.we_end("closed", "closed it", self.at_age()),
                 )
             }
