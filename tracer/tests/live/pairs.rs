@@ -225,13 +225,17 @@ fn judge(meeting: &Meeting, recording: &Recording, by_cookie: &HashMap<u64, Vec<
     let mut wrong = Vec::new();
     for (number, cookie, server, server_cookie) in meeting.connections() {
         let ends = (record(by_cookie, cookie), record(by_cookie, server_cookie));
+        if [&ends.0, &ends.1]
+            .into_iter()
+            .flatten()
+            .any(|line| recording.is_blind(line))
+        {
+            continue;
+        }
         let (Ok(client_end), Ok(server_end)) = ends else {
             wrong.push(format!("{number}: {ends:?}"));
             continue;
         };
-        if recording.is_blind(client_end) || recording.is_blind(server_end) {
-            continue;
-        }
         let client = &meeting.client;
         for (own, owner, other, peer) in [
             (client_end, client, server_end, server),
@@ -646,7 +650,11 @@ fn judge_proxied(meeting: &Meeting, recording: &Recording, by_cookie: &HashMap<u
     let mut proxies = BTreeSet::new();
     for (number, cookie, server, server_cookie) in meeting.connections() {
         for (side, cookie) in [(&meeting.client, cookie), (server, server_cookie)] {
-            let ends = record(by_cookie, cookie).and_then(|own| {
+            let own = record(by_cookie, cookie);
+            if own.as_ref().is_ok_and(|own| recording.is_blind(own)) {
+                continue;
+            }
+            let ends = own.and_then(|own| {
                 let peer = cookie_in(own, "peer_conn")?;
                 Ok((own, record(by_cookie, peer)?))
             });
@@ -657,9 +665,6 @@ fn judge_proxied(meeting: &Meeting, recording: &Recording, by_cookie: &HashMap<u
                     continue;
                 }
             };
-            if recording.is_blind(own) || recording.is_blind(other) {
-                continue;
-            }
             let new = proxies.insert(other.str("conn"));
             let named = new
                 && is_of(own, side)
