@@ -203,13 +203,19 @@ pub struct Filters {
     #[arg(long, value_name = "CIDR", help_heading = "Filters")]
     pub peer: Vec<String>,
 
-    /// Connections of this container: its name, its id, or the first 6 or more digits of that
+    /// Connections of this container: its name, its id, or the first 6 or more digits of that; `-`: of none
     #[arg(long, value_name = "LIST", help_heading = "Filters")]
     pub container: Vec<String>,
 
     /// Connections of this systemd unit, with its type: nginx.service
     #[arg(long, value_name = "LIST", help_heading = "Filters")]
     pub unit: Vec<String>,
+
+    /// Ends that this timeout fits, such as nginx.proxy_read_timeout; `-`: that none fits
+    ///
+    /// docs/timeouts.md has them all; those of --fingerprints count too.
+    #[arg(long, value_name = "LIST", help_heading = "Filters")]
+    pub hint: Vec<String>,
 
     /// Ends with this reason, and I/O errors with this culprit
     ///

@@ -236,6 +236,7 @@ fn filter<E: Fn(&str) -> Option<OsString>>(
         peers: from.list("peer", args.peer, values::network)?,
         containers: from.list("container", args.container, values::container)?,
         units: from.list("unit", args.unit, values::unit)?,
+        hints: from.list("hint", args.hint, values::hint)?,
         reasons: from.list("reason", args.reason, values::reason)?,
     })
 }

@@ -126,6 +126,8 @@ fn every_option_arrives() {
         "C74B0F",
         "--unit",
         "nginx.service",
+        "--hint",
+        "nginx.proxy_read_timeout",
         "--reason",
         "rst_peer",
         "--hooks",
@@ -157,6 +159,7 @@ fn every_option_arrives() {
             "--peer 10.2.0.0/16,::1/128",
             "--container C74B0F",
             "--unit nginx.service",
+            "--hint nginx.proxy_read_timeout",
             "--reason rst_peer",
         ]
     );

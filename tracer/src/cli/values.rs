@@ -5,7 +5,10 @@ use std::{net::IpAddr, str::FromStr, time::Duration};
 use ipnet::{IpNet, Ipv4Net};
 
 use super::settings::{Hooks, LogFormat, Output, Speed, Stories, Theme};
-use crate::event::values::{Kind, Reason};
+use crate::{
+    core::filter::NONE,
+    event::values::{Kind, Reason},
+};
 
 /// Smallest ring buffer: no page of the supported machines is larger.
 const MIN_RING_BYTES: u64 = 64 << 10;
@@ -159,10 +162,20 @@ pub fn container(text: &str) -> Parsed<String> {
         .bytes()
         .all(|byte| byte.is_ascii_alphanumeric() || b"_.-".contains(&byte));
     let begins = text.starts_with(|first: char| first.is_ascii_alphanumeric());
-    if name && begins && text.len() <= 253 {
+    if text == NONE || (name && begins && text.len() <= 253) {
         Ok(text.to_owned())
     } else {
         Err("expected names of containers, or their ids, or the first 6 or more hex digits of those".to_owned())
+    }
+}
+
+/// A timeout of the table, or of the site.
+pub fn hint(text: &str) -> Parsed<String> {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"_.-".contains(&byte);
+    if !text.is_empty() && text.bytes().all(plain) {
+        Ok(text.to_owned())
+    } else {
+        Err("expected ids of timeouts, such as nginx.proxy_read_timeout".to_owned())
     }
 }
 

@@ -11,6 +11,9 @@ use crate::event::{
     values::{Kind, Reason},
 };
 
+/// Among hints: there is none; among containers: outside of all.
+pub const NONE: &str = "-";
+
 /// Conditions of which all have to hold. Each is a list of alternatives, and an empty list holds
 /// always.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -31,6 +34,8 @@ pub struct Filter {
     /// Names of containers, or first digits of their ids.
     pub containers: Vec<String>,
     pub units: Vec<String>,
+    /// Timeouts that fit an end.
+    pub hints: Vec<String>,
     /// Reasons of an end, and of the culprit of an I/O error. A reset has none.
     pub reasons: Vec<Reason>,
 }
@@ -42,6 +47,7 @@ impl Filter {
         any(&self.events, |kind| *kind == event.head.event)
             && self.matches_owner(ids)
             && self.matches_addresses(ids)
+            && any(&self.hints, |hint| has_hint(event, hint))
             && any(&self.reasons, |reason| reason_of(event) == Some(*reason))
             && !(self.abnormal && is_clean_close(event))
     }
@@ -52,6 +58,7 @@ impl Filter {
             let id = ids.container_id.as_ref();
             let name = ids.called.container_name.0.as_ref();
             id.is_some_and(|id| is_id(id.as_str(), wanted))
+                || (wanted == NONE && id.is_none())
                 || name.is_some_and(|name| name.as_str() == wanted)
         };
         let unit = |unit: &String| ids.unit.as_ref().is_some_and(|own| own.as_str() == unit);
@@ -83,6 +90,7 @@ impl Filter {
         option(&mut options, "--peer", &self.peers);
         option(&mut options, "--container", &self.containers);
         option(&mut options, "--unit", &self.units);
+        option(&mut options, "--hint", &self.hints);
         option(&mut options, "--reason", &self.reasons);
         options
     }
@@ -98,6 +106,14 @@ fn is_id(id: &str, start: &str) -> bool {
 
 fn any<T>(alternatives: &[T], holds: impl FnMut(&T) -> bool) -> bool {
     alternatives.is_empty() || alternatives.iter().any(holds)
+}
+
+fn has_hint(event: &Event, wanted: &str) -> bool {
+    match &event.body {
+        Body::End { end, .. } if wanted == NONE => end.hints.0.is_empty(),
+        Body::End { end, .. } => end.hints.0.iter().any(|hint| hint.as_str() == wanted),
+        _ => false,
+    }
 }
 
 fn reason_of(event: &Event) -> Option<Reason> {
@@ -306,6 +322,26 @@ mod tests {
         assert!(!filter.matches(&id("c74bff5062f0bc72")), "too few digits");
         assert!(filter.matches(&named("web")));
         assert!(!filter.matches(&named("web-1")));
+        let outside = Filter {
+            containers: vec![NONE.into()],
+            ..Filter::default()
+        };
+        assert!(outside.matches(&plain()) && !outside.matches(&id("c74b0f5062f0bc72")));
+    }
+
+    #[test]
+    fn a_hint_is_one_of_those_that_fit() {
+        let filter = |hint: &str| Filter {
+            hints: vec![hint.into()],
+            ..Filter::default()
+        };
+        let mut end = sample::end();
+        assert!(filter(NONE).matches(&sample::close(sample::ids(), end.clone())));
+        end.hints = List(vec![Label::from("a.b"), Label::from("c")]);
+        let event = sample::close(sample::ids(), end);
+        assert!(filter("c").matches(&event) && filter("a.b").matches(&event));
+        assert!(!filter("a").matches(&event) && !filter(NONE).matches(&event));
+        assert!(!filter("c").matches(&sample::reset(sample::ids())));
     }
 
     #[test]
@@ -367,6 +403,7 @@ mod tests {
             peers: vec![net("10.0.0.0/8"), net("::1/128")],
             containers: vec!["c74b0f".into()],
             units: vec!["nginx.service".into()],
+            hints: vec!["go.http.idle".into()],
             reasons: vec![Reason::RstPeer, Reason::Oom],
         };
         assert_eq!(
@@ -381,6 +418,7 @@ mod tests {
                 "--peer 10.0.0.0/8,::1/128",
                 "--container c74b0f",
                 "--unit nginx.service",
+                "--hint go.http.idle",
                 "--reason rst_peer,oom",
             ]
         );

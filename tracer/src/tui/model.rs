@@ -12,7 +12,7 @@ use super::{
 use crate::{
     cli::Theme,
     core::filter::Filter,
-    event::{Body, Event, Heartbeat, Start, text::Label, time::Timestamp},
+    event::{Body, End, Event, Heartbeat, Start, text::Label, time::Timestamp, values::ConnId},
 };
 
 /// Lines of tracer's own log that are kept.
@@ -334,9 +334,37 @@ impl Model {
         totals
     }
 
+    /// The record of a connection's end on this node, if it is kept.
+    pub fn end_of_conn(&self, node: &Label, conn: ConnId) -> Option<&Entry> {
+        self.history.iter().find(|entry| {
+            let ids = entry.event.ids();
+            matches!(entry.event.body, Body::End { .. })
+                && entry.event.head.node == *node
+                && ids.and_then(|ids| ids.conn) == Some(conn)
+        })
+    }
+
+    /// The event that is looked at.
+    pub fn current(&self) -> Option<&Entry> {
+        match (&self.over, self.screen) {
+            (Some(Over::Detail { id, .. }), _) => self.history.get(*id),
+            (None, Screen::Live) => {
+                let rows = self.rows();
+                rows.get(self.cursor(&rows)).copied()
+            }
+            _ => None,
+        }
+    }
+
     /// Values of a field that are in the history, for completion.
     pub fn values_of(&self, field: &str) -> Vec<String> {
         let mut values = BTreeSet::new();
+        if field == "hint" {
+            let ends = self.history.iter().filter_map(|entry| end_of(&entry.event));
+            let hints = ends.flat_map(|end| &end.hints.0);
+            values.extend(hints.map(|hint| hint.as_str().to_owned()));
+            return values.into_iter().collect();
+        }
         for ids in self.history.iter().filter_map(|entry| entry.event.ids()) {
             match field {
                 "comm" => values.extend(ids.comm.map(|comm| comm.text().into_owned())),
@@ -345,7 +373,9 @@ impl Model {
                 "local-port" => values.extend([ids.local_port.to_string()]),
                 "peer" => values.extend([ids.peer_addr.to_string()]),
                 "container" => {
-                    values.extend(ids.container_id.as_ref().map(|id| id.as_str().to_owned()));
+                    let name = ids.called.container_name.0.as_ref();
+                    let id = ids.container_id.as_ref();
+                    values.extend(name.or(id).map(|name| name.as_str().to_owned()));
                 }
                 "unit" => values.extend(ids.unit.as_ref().map(|unit| unit.as_str().to_owned())),
                 _ => (),
@@ -373,6 +403,13 @@ impl Model {
             None => option.clone(),
         }));
         words.join(" ")
+    }
+}
+
+fn end_of(event: &Event) -> Option<&End> {
+    match &event.body {
+        Body::End { end, .. } => Some(end),
+        _ => None,
     }
 }
 

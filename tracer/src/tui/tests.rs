@@ -621,16 +621,35 @@ fn a_filter_is_typed_completed_refused_and_cleared() {
 
 #[test]
 fn a_group_opens_its_ends() {
-    let mut model = full();
-    keys(&mut model, "2gggg");
-    assert_eq!(model.by.name(), "container");
-    keys(&mut model, "⏎");
+    for (by, open, filter) in [
+        (0, "", "comm=go-server"),
+        (1, "", "peer=10.9.8.7/32"),
+        (2, "", "reason=fin_peer"),
+        (3, "", "hint=-"),
+        (3, "↓", "hint=nginx.proxy_read_timeout,checkout-lb"),
+        (4, "", "container=-"),
+    ] {
+        let mut model = full();
+        keys(&mut model, "2");
+        keys(&mut model, &"g".repeat(by));
+        let groups = model.groups();
+        let count = groups[open.chars().count()].1.count;
+        keys(&mut model, open);
+        keys(&mut model, "⏎");
+        assert_eq!(
+            (model.screen, model.filter_text.as_str()),
+            (Screen::Live, filter)
+        );
+        assert_eq!(model.rows().len() as u64, count, "{filter}");
+    }
+    // What cannot be chosen says so.
+    let mut model = model();
+    let mut ids = sample::ids();
+    ids.comm = None;
+    feed(&mut model, vec![sample::close(ids, sample::end())]);
+    keys(&mut model, "2⏎");
+    assert_eq!(model.screen, Screen::Groups);
     assert!(model.message.is_some());
-    keys(&mut model, "ggg");
-    assert_eq!((model.screen, model.by.name()), (Screen::Groups, "reason"));
-    keys(&mut model, "⏎");
-    assert_eq!(model.screen, Screen::Live);
-    assert_eq!(model.filter_text, "reason=fin_peer");
 }
 
 #[test]

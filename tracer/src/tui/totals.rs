@@ -4,10 +4,13 @@
 use std::collections::HashMap;
 
 use super::history::clean;
-use crate::event::{
-    Body, End, Event,
-    time::Timestamp,
-    values::{Counts, Reason},
+use crate::{
+    core::filter::NONE,
+    event::{
+        Body, End, Event,
+        time::Timestamp,
+        values::{Counts, Reason},
+    },
 };
 
 /// Seconds of which rates are known.
@@ -17,7 +20,7 @@ pub const RATE_SECONDS: usize = 10;
 /// Groups of a kind; what comes beyond is counted together.
 const GROUPS: usize = 2_000;
 /// The name of those.
-const OTHERS: &str = "(others)";
+pub const OTHERS: &str = "(others)";
 /// Steps of the age scale to a doubling.
 const STEPS: f64 = 4.0;
 /// Ages up to 2^35 ms, a year.
@@ -49,7 +52,7 @@ impl By {
     }
 
     fn key(self, ids: &crate::event::Ids, end: &End) -> String {
-        let unknown = || "-".to_owned();
+        let unknown = || NONE.to_owned();
         match self {
             By::Process => ids
                 .comm
@@ -65,10 +68,13 @@ impl By {
                     format!("{} s: {}", end.hint_s.unwrap_or(0), names.join(" or "))
                 }
             },
-            By::Container => ids
-                .container_id
-                .as_ref()
-                .map_or_else(unknown, |id| id.as_str().chars().take(12).collect()),
+            By::Container => {
+                let id = ids.container_id.as_ref();
+                let id = || id.map(|id| id.as_str().chars().take(12).collect());
+                let name = ids.called.container_name.0.as_ref();
+                let name = name.map(ToString::to_string);
+                name.or_else(id).unwrap_or_else(unknown)
+            }
         }
     }
 }

@@ -9,10 +9,13 @@ use super::{
     model::{Asks, GroupSort, Model, Over, Prompt, Screen, Status, as_typed},
     playback::{Ask, Goal, Place},
     query,
-    totals::By,
+    totals::{By, OTHERS},
     view::scroll_limit,
 };
-use crate::event::{Event, time::Timestamp};
+use crate::{
+    core::filter::NONE,
+    event::{Body, End, Event, Ids, time::Timestamp, values::ConnId},
+};
 
 /// Longest line that can be typed.
 const PROMPT_MAX: usize = 500;
@@ -185,6 +188,10 @@ fn on_command(model: &mut Model, command: Command) -> Vec<Effect> {
         Command::Replay(_) | Command::GoTo => {
             model.message = Some("only a recording can be replayed: tracer replay FILE".to_owned());
         }
+        Command::OtherEnd => go_to(model, "the other end", |ids, _| ids.peer_conn),
+        Command::Cause => go_to(model, "the cause", |_, end| {
+            end.cause_conn.or(end.root_conn)
+        }),
         Command::NextTheme => model.options.theme = model.options.theme.next(),
         Command::Pause => {
             model.paused = match model.paused {
@@ -251,28 +258,66 @@ fn open(model: &mut Model) {
     }
 }
 
+/// Opens the end of another connection that this one names.
+fn go_to(model: &mut Model, what: &str, conn: fn(&Ids, &End) -> Option<ConnId>) {
+    let Some(entry) = model.current() else {
+        return;
+    };
+    let named = match &entry.event.body {
+        Body::End { ids, end } => conn(ids, end),
+        _ => None,
+    };
+    let here = named.and_then(|conn| model.end_of_conn(&entry.event.head.node, conn));
+    match here.map(|entry| entry.id) {
+        Some(id) if id != entry.id => {
+            model.selected = Some(id);
+            model.over = Some(Over::Detail { id, scroll: 0 });
+        }
+        _ => model.message = Some(format!("the record of {what} is not here")),
+    }
+}
+
 fn open_group(model: &mut Model) {
     let groups = model.groups();
     let Some((name, _)) = groups.get(model.group_selected) else {
         return;
     };
     let mut filter = model.filter.clone();
-    match model.by {
-        By::Process => filter.comms = vec![name.clone()],
-        By::Peer => match name.parse().map(|addr: std::net::IpAddr| addr.into()) {
-            Ok(net) => filter.peers = vec![net],
-            Err(_) => return,
-        },
-        By::Reason => match name.parse() {
-            Ok(reason) => filter.reasons = vec![reason],
-            Err(()) => return,
-        },
-        By::Container if name != "-" => filter.containers = vec![name.clone()],
-        // There is no option for a hint, nor for what has no container.
-        By::Hint | By::Container => {
-            model.message = Some(format!("no filter chooses by {}", model.by.name()));
-            return;
+    let one = name.clone();
+    let known = match model.by {
+        _ if name == OTHERS => false,
+        // A process whose name is not known can be chosen by nothing.
+        By::Process if name == NONE => false,
+        By::Process => {
+            filter.comms = vec![one];
+            true
         }
+        By::Peer => {
+            let net = name.parse().map(|addr: std::net::IpAddr| addr.into());
+            filter.peers = net.iter().copied().collect();
+            net.is_ok()
+        }
+        By::Reason => {
+            let reason = name.parse();
+            filter.reasons = reason.iter().copied().collect();
+            reason.is_ok()
+        }
+        By::Hint => {
+            // What several share is named with all of them.
+            let names = name
+                .split_once(": ")
+                .map_or(name.as_str(), |(_, names)| names);
+            filter.hints = names.split(" or ").map(str::to_owned).collect();
+            true
+        }
+        By::Container => {
+            filter.containers = vec![one];
+            true
+        }
+    };
+    if !known {
+        model.message = Some(format!("no filter chooses what is counted under {name}"));
+        return;
     }
     model.filter_text = as_typed(&filter);
     model.filter = filter;

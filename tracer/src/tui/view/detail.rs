@@ -6,7 +6,7 @@ use ratatui::text::{Line, Span};
 use super::{
     story,
     text::{fit, wrap},
-    theme::{DIM, HEAD, severity},
+    theme::{DIM, HEAD, PLAIN, severity},
     timeline,
 };
 use crate::{
@@ -21,6 +21,8 @@ use crate::{
 
 /// Other events of the connection that are listed.
 const RELATED: usize = 20;
+/// Hops that are drawn further to the right than the one before.
+const MAX_INDENT: usize = 6;
 
 pub fn lines(model: &Model, id: Id, cells: usize) -> Vec<Line<'static>> {
     match model.history.get(id) {
@@ -60,13 +62,7 @@ fn page(model: &Model, entry: &Entry, cells: usize) -> Vec<Line<'static>> {
         }
         if let Some(chain) = &end.chain {
             title("The way from the first cause", &mut lines);
-            let hops: Vec<_> = chain.0.iter().map(ToString::to_string).collect();
-            let path = hops.join(" → ");
-            lines.extend(
-                wrap(&path, cells)
-                    .into_iter()
-                    .map(|line| Line::raw(format!("  {line}"))),
-            );
+            path(event, &chain.0, cells, &mut lines);
         }
         lines.push(Line::raw(""));
         lines.extend(story::ends(event, other_end(model, event), cells));
@@ -97,16 +93,31 @@ fn title(text: &str, lines: &mut Vec<Line<'static>>) {
     lines.push(Line::styled(format!("  {text}"), HEAD));
 }
 
+/// The hops from the first cause to this end.
+fn path(event: &Event, chain: &[Label], cells: usize, lines: &mut Vec<Line<'static>>) {
+    let this = Column::Process.cell(event);
+    let mut hops: Vec<_> = chain.iter().map(ToString::to_string).collect();
+    match hops.last_mut() {
+        Some(last) if last.starts_with(&this) => last.push_str("  (this end)"),
+        _ => hops.push(format!("{this} {}  (this end)", why(event))),
+    }
+    for (depth, hop) in hops.iter().enumerate() {
+        let indent = 3 * depth.saturating_sub(1).min(MAX_INDENT);
+        let arrow = if depth == 0 { "" } else { "└▶ " };
+        let text = format!("{}{arrow}{hop}", " ".repeat(indent));
+        let style = if depth == 0 { HEAD } else { PLAIN };
+        lines.push(Line::styled(
+            format!("  {}", fit(&text, cells, false).trim_end()),
+            style,
+        ));
+    }
+}
+
 /// The record of the connection's other end, if that was on this node.
 fn other_end<'a>(model: &'a Model, event: &Event) -> Option<&'a Event> {
     let peer = event.ids()?.peer_conn?;
-    let node = &event.head.node;
-    model
-        .history
-        .iter()
-        .map(|entry| &entry.event)
-        .filter(|other| matches!(other.body, Body::End { .. }) && other.head.node == *node)
-        .find(|other| other.ids().and_then(|ids| ids.conn) == Some(peer))
+    let entry = model.end_of_conn(&event.head.node, peer)?;
+    Some(&entry.event)
 }
 
 /// Resets and errors of the same connection.

@@ -46,6 +46,37 @@ const ROWS: [(&str, Cell); 16] = [
     }),
 ];
 
+/// Of few ends; shown where one of the two knows it.
+const RARE_ROWS: [(&str, Cell); 5] = [
+    ("read error", |_, end| {
+        known(end.read_errno.map(|errno| errno.to_string()))
+    }),
+    ("closed by", |ids, _| match ids.closer_pid {
+        Some(pid) if ids.pid != Some(pid) => process(ids.closer_comm.as_ref(), Some(pid)),
+        _ => known(None),
+    }),
+    ("process ended", |_, end| {
+        let oom = match end.oom_killed.0 {
+            Some(true) => " for want of memory",
+            _ => "",
+        };
+        let signal = end.exit_signal.0.map(|signal| format!("by {signal}{oom}"));
+        let status = || end.exit_status.0.map(|status| format!("exit {status}"));
+        known(signal.or_else(status))
+    }),
+    ("was told to by", |_, end| {
+        let killer = end.killer_pid.0.map(|pid| {
+            let killer = end.killer_comm.0.as_ref();
+            format!(" from {}", process(killer, Some(pid)))
+        });
+        let signal = end.killer_signal.0;
+        known(signal.map(|signal| format!("{signal}{}", killer.unwrap_or_default())))
+    }),
+    ("before the close", |_, end| {
+        known(end.killer_signal_ms.0.map(units::age))
+    }),
+];
+
 fn number(value: Option<u64>) -> String {
     known(value.map(|value| value.to_string()))
 }
@@ -61,7 +92,13 @@ pub fn ends(event: &Event, other: Option<&Event>, cells: usize) -> Vec<Line<'sta
         Span::styled(fit("THIS END", column, false), HEAD),
         Span::styled(if other.is_some() { "THE OTHER END" } else { "" }, HEAD),
     ])];
-    for (name, cell) in ROWS {
+    let rare = RARE_ROWS.iter().filter(|(_, cell)| {
+        [Some(this), other]
+            .into_iter()
+            .flatten()
+            .any(|(ids, end)| cell(ids, end) != known(None))
+    });
+    for (name, cell) in ROWS.iter().chain(rare) {
         let mine = cell(this.0, this.1);
         let theirs = other.map(|(ids, end)| cell(ids, end));
         // Alone it has all the room.

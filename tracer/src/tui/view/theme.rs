@@ -76,10 +76,11 @@ pub fn without_unicode(buffer: &mut Buffer) {
             continue;
         };
         cell.set_char(match c {
-            '→' => '>',
+            '→' | '▶' => '>',
             '…' => '~',
             '─' | '—' => '-',
             '│' => '|',
+            '└' => '`',
             '●' => '*',
             '▲' | '▴' => '^',
             '◂' => '<',
