@@ -3,6 +3,7 @@
 mod apt;
 mod cargo;
 mod command;
+mod picture;
 mod run;
 mod test;
 mod tidy;
@@ -31,6 +32,8 @@ enum Chore {
     },
     /// Run every test that this machine can run
     Test(test::Options),
+    /// Draw the pictures of the live view in docs/ from a recording
+    Picture,
     /// Check the house rules
     Tidy,
     /// Run the live tests on other kernels, in virtual machines
@@ -41,6 +44,7 @@ fn main() -> Result<ExitCode> {
     match Args::parse().chore {
         Chore::Run { args } => run::run(&args),
         Chore::Test(options) => test::test(&options),
+        Chore::Picture => picture::picture(),
         Chore::Tidy => tidy::report(),
         Chore::Vm(options) => vm::vm(&options),
     }

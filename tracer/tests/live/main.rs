@@ -50,6 +50,7 @@ impl Test {
 
 fn main() {
     lab::agent::child::run_if_agent();
+    tui::child::run_if_view();
     listen_to_interrupts();
     // What a panic says is reported with its test.
     std::panic::set_hook(Box::new(|_| {}));

@@ -1,5 +1,9 @@
 //! The live view in a real terminal (tmux) while a pipe really breaks, and the terminal afterwards.
 
+pub mod child;
+mod load;
+mod replay;
+
 use std::{
     fs,
     io::{Read, Write},
@@ -18,7 +22,7 @@ use crate::{
 
 pub fn tests() -> Vec<Test> {
     let tmux = &[Need::Program("tmux")];
-    vec![
+    let mut tests = vec![
         Test::new("tui::a_broken_pipe_is_found_and_told", tmux, broken_pipe),
         Test::new("tui::control_c_restores_the_terminal", tmux, || {
             restored(|terminal, _| terminal.keys(&["C-c"]))
@@ -31,7 +35,18 @@ pub fn tests() -> Vec<Test> {
         }),
         Test::new("tui::a_terminal_that_is_closed_ends_it", tmux, closed),
         Test::new("tui::a_recording_is_shown", tmux, recording),
-    ]
+        Test::new(
+            "tui::a_panic_of_the_view_restores_the_terminal",
+            tmux,
+            || panics("view", 1),
+        ),
+        Test::new("tui::a_panic_elsewhere_restores_the_terminal", tmux, || {
+            panics("elsewhere", 101)
+        }),
+    ];
+    tests.extend(replay::tests());
+    tests.extend(load::tests());
+    tests
 }
 
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -116,13 +131,16 @@ impl Terminal {
 
     /// Starts tracer; how it ended is then said by the shell.
     fn start(&self, args: &str) {
-        let binary = binary();
-        self.type_text(&format!("{} {args}; echo ended=$?", binary.display()));
+        self.run(&format!("{} {args}", binary().display()));
+    }
+
+    fn run(&self, command: &str) {
+        self.type_text(&format!("{command}; echo ended=$?"));
         self.keys(&["Enter"]);
     }
 
     /// The process that the shell runs.
-    fn tracer(&self) -> String {
+    fn process(&self) -> String {
         let shell = self.asked(&["display-message", "-p", "#{pane_pid}"]);
         let children = format!("/proc/{0}/task/{0}/children", shell.trim());
         let children = fs::read_to_string(children).expect("the shell's children");
@@ -132,7 +150,11 @@ impl Terminal {
 
     /// The terminal is as it was before: its screen, cursor, mouse and line discipline.
     fn assert_restored(&self) {
-        self.wait_for("ended=0");
+        self.assert_restored_after(0);
+    }
+
+    fn assert_restored_after(&self, status: i32) {
+        self.wait_for(&format!("ended={status}"));
         let state = "#{alternate_on} #{mouse_any_flag} #{cursor_flag}";
         assert_eq!(
             self.asked(&["display-message", "-p", state]).trim(),
@@ -232,7 +254,7 @@ fn restored(end: impl FnOnce(&Terminal, &str)) {
     let (_listener, port) = listener();
     terminal.start(&format!("--port {port}"));
     terminal.wait_for("watched");
-    let pid = terminal.tracer();
+    let pid = terminal.process();
     end(&terminal, &pid);
     terminal.assert_restored();
 }
@@ -244,12 +266,22 @@ fn ends_by_itself(args: &str) {
     terminal.assert_restored();
 }
 
+/// The message can be read on the terminal as it was.
+fn panics(place: &str, status: i32) {
+    let terminal = Terminal::new();
+    terminal.run(&child::panics_in(place));
+    terminal.wait_for("Waiting for the recording");
+    terminal.keys(&["Space"]);
+    terminal.wait_for(&format!("forced: {place}"));
+    terminal.assert_restored_after(status);
+}
+
 fn closed() {
     let terminal = Terminal::new();
     let (_listener, port) = listener();
     terminal.start(&format!("--port {port}"));
     terminal.wait_for("watched");
-    let pid = terminal.tracer();
+    let pid = terminal.process();
     terminal.asked(&["kill-server"]);
     let until = Instant::now() + PATIENCE;
     while fs::exists(format!("/proc/{pid}")).is_ok_and(|there| there) {

@@ -361,3 +361,39 @@ fn a_silent_peer_is_told_with_its_story() {
     }
     assert_eq!(told[1].trim(), "Nobody answers.");
 }
+
+/// A live run writes an event itself; a replay writes what it has read from the event's line.
+#[test]
+fn a_recording_gives_the_text_that_the_live_run_gave() {
+    let (mut ids, mut end) = (sample::ids(), sample::end());
+    ids.comm = Some(sample::comm(b"\x1b[31m\xff\x80e\n"));
+    ids.peer_addr = sample::addr("2001:db8::7");
+    end.reason = Reason::RstPeer;
+    end.story = Some(Label::from("\u{1f980} said: \u{9b}31m\u{202e}."));
+    let events = [
+        start(),
+        broken_pipe(),
+        sample::close(sample::ids(), sample::end()),
+        sample::close(ids.clone(), end.clone()),
+        sample::connect_failed(ids.clone(), end),
+        sample::reset(ids.clone()),
+        sample::io_error(ids.clone(), None),
+        sample::io_error(ids.clone(), Some(Reason::FinPeerRst)),
+        sample::stall_event(ids.clone(), None),
+        sample::stall_event(ids, Some(StallEnd::Recovered)),
+        lost(),
+        stop(),
+    ];
+    for event in events {
+        let mut line = Vec::new();
+        event.write_line(&mut line);
+        let read = Event::parse(line.trim_ascii_end()).expect("an event");
+        for wide in [false, true] {
+            for colour in [false, true] {
+                let text = Text { wide, colour };
+                let live = lines(text, std::slice::from_ref(&event));
+                assert_eq!(lines(text, std::slice::from_ref(&read)), live);
+            }
+        }
+    }
+}

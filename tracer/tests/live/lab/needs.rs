@@ -16,6 +16,8 @@ pub enum Need {
     Npm(&'static [&'static str]),
     /// Written permission to change a sysctl of the whole machine for a moment.
     GlobalSysctl,
+    /// This variable of the environment: it takes long.
+    Asked(&'static str),
     /// No other run of these tests meanwhile.
     Alone,
 }
@@ -34,6 +36,9 @@ pub fn unmet(needs: &[Need]) -> Option<String> {
         }
         Need::File(path) => (!std::path::Path::new(path).exists()).then(|| format!("needs {path}")),
         Need::Npm(packages) => npm_install(packages).err(),
+        Need::Asked(name) => {
+            (std::env::var_os(name).is_none()).then(|| format!("takes long: set {name} to run it"))
+        }
         Need::Alone => None,
         Need::GlobalSysctl => (std::env::var_os("LIVE_GLOBAL_SYSCTL").is_none()).then(|| {
             "changes a sysctl of the whole machine: set LIVE_GLOBAL_SYSCTL=1 to allow it".to_owned()
