@@ -22,10 +22,13 @@ use tracer::{
 
 const RECORDING: &str = include_str!("../recordings/shop.ndjson");
 
+/// Of the broken pipes the one that began with the client.
+const OPEN_THE_CHAINED: [KeyCode; 3] = [KeyCode::Down, KeyCode::Down, KeyCode::Enter];
+
 #[test]
 fn the_pictures_are_up_to_date() {
     let live = drawn((116, 26), &[]);
-    let detail = drawn((116, 44), &keys("/reason=fin_peer_rst", &[KeyCode::Enter]));
+    let detail = drawn((116, 44), &keys("/reason=fin_peer_rst", &OPEN_THE_CHAINED));
     for (name, buffer) in [("tui", &live), ("tui-detail", &detail)] {
         let picture = svg::picture(buffer);
         let path = format!("{}/../docs/{name}.svg", env!("CARGO_MANIFEST_DIR"));

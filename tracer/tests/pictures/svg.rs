@@ -67,14 +67,20 @@ fn run(row: usize, column: usize, cells: &[Cell], look: &Look, out: &mut String)
             CELL.1, look.paper
         );
     }
-    let text = text(cells);
-    let blank = text.len() - text.trim_start().len();
-    let text = text.trim();
+    // Each column on its own, so that a font of another width does not move the next.
+    let mut cell = 0;
+    for part in text(cells).split_inclusive("  ") {
+        let blank = part.len() - part.trim_start().len();
+        let at = x + (cell + blank) as f32 * CELL.0;
+        cell += Span::raw(part).width();
+        words(part.trim(), at, y, look, out);
+    }
+}
+
+fn words(text: &str, x: f32, y: f32, look: &Look, out: &mut String) {
     if text.is_empty() {
         return;
     }
-    // A font of another width must not move what follows.
-    let x = x + blank as f32 * CELL.0;
     let length = Span::raw(text).width() as f32 * CELL.0;
     let bold = if look.bold {
         " font-weight=\"bold\""
