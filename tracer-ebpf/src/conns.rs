@@ -14,7 +14,7 @@ use tracer_common::{
 };
 
 use crate::{
-    globals::offset,
+    globals::{has_socket_cookie, offset},
     links,
     maps::{CONNS, LISTENERS, MPTCP_OWNERS, PAIRS, SCRATCH, count},
     read::copy,
@@ -100,6 +100,11 @@ pub fn remove(sk: Sock) {
 #[inline(always)]
 pub fn establish(sk: Sock, conn: &mut Conn, tcp: Tcp) {
     conn.established_ns = now();
+    if has_socket_cookie() {
+        // Older kernels give a child its cookie after → SYN_RECV, over the one that it had by then (6.12
+        // does, 6.18 does not).
+        conn.cookie = sk.cookie();
+    }
     // With fast open there is payload by now, and of two ends that have different amounts of it.
     let acked = tcp.u64(offset!(bytes_acked)) as u32;
     let own_syn = conn.has(flag::ACTIVE) as u32;

@@ -22,7 +22,7 @@ use tracer_common::{
 use crate::{
     conns::now,
     emit,
-    globals::{keepalive_probes_mask, offset, retries2_mask, usec_ts_mask},
+    globals::{has_socket_cookie, keepalive_probes_mask, offset, retries2_mask, usec_ts_mask},
     read::{copy, probe, probe_into},
     sock::{jiffies, v4_mapped},
 };
@@ -137,7 +137,12 @@ impl Socket {
         copy(&raw mut stall.sock, &raw const ZERO_SOCK);
         self.snap(&mut stall.sock);
         self.timers(&mut stall.timers);
-        let cookie = self.get(offset!(skc_cookie), 0u64);
+        let cookie = if has_socket_cookie() {
+            self.get(offset!(skc_cookie), 0u64)
+        } else {
+            // It is our own number, which the socket knows nothing of.
+            stall.conn.cookie
+        };
         stall.head = Head {
             ts_ns: now(),
             sk: self.0 as u64,
