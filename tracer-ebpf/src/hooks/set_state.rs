@@ -26,7 +26,7 @@ use tracer_common::{
 use crate::{
     conns,
     emit::{self, Event},
-    globals::offset,
+    globals::{has_socket_cookie, offset},
     links,
     maps::{MPTCP_OWNERS, count, scratch},
     read::copy,
@@ -113,6 +113,10 @@ fn established(sk: Sock, oldstate: u8) {
         conns::insert(sk, role, Task::NONE, attribution::NONE);
     }
     if let Some(conn) = conns::get(sk) {
+        // inet_csk_clone_lock gives a child its request's cookie, none, after its birth was told.
+        if conn.has(flag::PASSIVE) && has_socket_cookie() {
+            conn.cookie = sk.cookie();
+        }
         conns::establish(sk, conn, tcp);
     }
 }

@@ -259,14 +259,10 @@ struct Kernel<'a> {
 
 /// All parts of a way, or none.
 fn attach_way(ebpf: &mut Ebpf, way: &Way, kernel: Kernel<'_>) -> Result<(), Refusal> {
-    let parts: Vec<&Part> = way
-        .parts
-        .iter()
-        .filter(|part| !part.optional || part.at.absence(kernel.types).is_none())
-        .collect();
-    if let Some(why) = parts.iter().find_map(|part| part.at.absence(kernel.types)) {
+    if let Some(why) = way.absence(kernel.types) {
         return Err(Refusal::Absent(why));
     }
+    let parts: Vec<&Part> = way.needed(kernel.types).collect();
     for (number, part) in parts.iter().enumerate() {
         if let Err(error) = attach_part(ebpf, part, kernel.btf) {
             for attached in &parts[..=number] {

@@ -212,6 +212,20 @@ impl Signal {
     }
 }
 
+impl Way {
+    /// The parts that this kernel needs.
+    pub fn needed<'a>(&'a self, types: &'a Btf<'_>) -> impl Iterator<Item = &'a Part> {
+        self.parts
+            .iter()
+            .filter(|part| !part.optional || part.at.absence(types).is_none())
+    }
+
+    /// Why it cannot be had in a kernel of these types.
+    pub fn absence(&self, types: &Btf<'_>) -> Option<String> {
+        self.needed(types).find_map(|part| part.at.absence(types))
+    }
+}
+
 impl At {
     /// Why there is nothing to attach to in a kernel of these types.
     pub fn absence(self, types: &Btf<'_>) -> Option<String> {

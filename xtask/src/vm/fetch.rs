@@ -85,6 +85,7 @@ fn found(version: &str, place: &Path) -> Result<Kernel> {
     let release = modules.file_name().unwrap_or_default().to_string_lossy();
     let image = [
         modules.join("vmlinuz"),
+        modules.join("vmlinuz.unsigned"),
         place.join(format!("boot/vmlinuz-{release}")),
     ]
     .into_iter()
