@@ -66,16 +66,27 @@ pub fn vm(options: &Options) -> Result<ExitCode> {
     };
     let mut accel = guest::Accel::to_try();
     let mut columns = Vec::new();
+    let mut untried = 0;
     for wanted in wanted {
-        let kernel = wanted.get(&folder, options.refresh)?;
-        let verdict = on(&kernel, &guest, options, &folder, &mut accel)
-            .with_context(|| format!("on Linux {}", kernel.name))?;
-        columns.push((kernel, verdict));
+        let column = wanted.get(&folder, options.refresh).and_then(|kernel| {
+            let verdict = on(&kernel, &guest, options, &folder, &mut accel)
+                .with_context(|| format!("on Linux {}", kernel.name))?;
+            Ok((kernel, verdict))
+        });
+        match column {
+            Ok(column) => columns.push(column),
+            // One that cannot be had must not keep the others' table away.
+            Err(error) => {
+                say(format!("{error:#}"));
+                untried += 1;
+            }
+        }
     }
     let mut out = io::stdout().lock();
     table::write(&mut out, &columns).context("cannot write the table to stdout")?;
     out.flush()?;
-    Ok(if columns.iter().all(|(_, verdict)| verdict.is_good()) {
+    let all_good = columns.iter().all(|(_, verdict)| verdict.is_good());
+    Ok(if all_good && untried == 0 {
         ExitCode::SUCCESS
     } else {
         ExitCode::FAILURE

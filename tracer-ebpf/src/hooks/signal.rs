@@ -26,7 +26,7 @@ use crate::{
     emit,
     globals::{has_victim_task, offset},
     maps::SIGPIPES,
-    read::{field, pointer},
+    read::{field, pointer, probe},
     task,
 };
 
@@ -62,7 +62,9 @@ pub fn signal_generate(ctx: BtfTracePointContext) -> i32 {
         SIGHUP | SIGINT | SIGQUIT | SIGILL | SIGABRT | SIGBUS | SIGFPE | SIGKILL | SIGSEGV
         | SIGTERM => {
             let info: *const c_void = ctx.arg(1);
-            let by_kernel = info as u64 == SEND_SIG_PRIV || field(info, offset!(si_code), 0i32) > 0;
+            // No plain load: 6.12 takes `info` for a number, as it may be SEND_SIG_PRIV.
+            let by_kernel = info as u64 == SEND_SIG_PRIV
+                || probe::<i32>(info, offset!(si_code)).is_some_and(|code| code > 0);
             let from = if by_kernel { None } else { task::current() };
             tell(sig, target, from, by_kernel as u64);
         }

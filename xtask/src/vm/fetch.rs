@@ -38,7 +38,7 @@ pub fn kernel(release: &Release, folder: &Path, refresh: bool) -> Result<Kernel>
 fn fetch(release: &Release, folder: &Path, place: &Path) -> Result<()> {
     let apt = Apt::new(release.suite, &folder.join("apt").join(release.suite))?;
     let packages = apt.packages(release.version)?;
-    let unfinished = place.with_extension("part");
+    let unfinished = place.with_file_name(format!("{}.part", release.version));
     if unfinished.exists() {
         fs::remove_dir_all(&unfinished)
             .with_context(|| format!("cannot empty {}", unfinished.display()))?;
