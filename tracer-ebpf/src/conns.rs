@@ -16,7 +16,7 @@ use tracer_common::{
 use crate::{
     globals::{has_socket_cookie, offset},
     links,
-    maps::{CONNS, LISTENERS, MPTCP_OWNERS, PAIRS, SCRATCH, count},
+    maps::{CONNS, GONE, LISTENERS, MPTCP_OWNERS, PAIRS, SCRATCH, count},
     read::copy,
     sock::{Sock, Tcp},
 };
@@ -89,10 +89,23 @@ pub fn store(key: u64, conn: &Conn, flags: u64) {
 }
 
 #[inline(always)]
-pub fn remove(sk: Sock) {
+pub fn remove(sk: Sock, cookie: u64) {
+    if !has_socket_cookie() {
+        let _ = GONE.insert(sk.key(), cookie, BPF_ANY as u64);
+    }
     if CONNS.remove(sk.key()).is_ok() {
         count(counters::CONN_REMOVED);
     }
+}
+
+/// The number of a connection that [`remove`] has forgotten.
+#[inline(always)]
+pub fn gone(sk: Sock) -> u64 {
+    if has_socket_cookie() {
+        return sk.stored_cookie();
+    }
+    // SAFETY: copied out at once.
+    unsafe { GONE.get(sk.key()) }.copied().unwrap_or(0)
 }
 
 /// ESTABLISHED: takes the initial sequence numbers, and meets the other end if it is on this node.

@@ -37,6 +37,11 @@ pub static MPTCP_OWNERS: LruHashMap<u64, Task> = LruHashMap::with_max_entries(8_
 #[map]
 pub static SIGPIPES: LruHashMap<u64, u64> = LruHashMap::with_max_entries(4_096, 0);
 
+/// sk → the number of a connection whose socket is gone, where the kernel has no cookies for us: a
+/// RST may come after it. LRU: it comes at once.
+#[map]
+pub static GONE: LruHashMap<u64, u64> = LruHashMap::with_max_entries(4_096, 0);
+
 /// Slots of `SCRATCH`, one for each program that may need an entry for a socket without one.
 pub mod scratch {
     pub const SET_STATE: u32 = 0;

@@ -166,6 +166,58 @@ fn the_way_of_accept_goes_by_its_arguments() {
     }
 }
 
+/// Which kernel is served by what: the part of docs/kernels.md between its marks.
+#[test]
+fn the_table_of_hooks_is_up_to_date() {
+    const BEGIN: &str = "<!-- hooks: made by tests/layouts.rs -->\n";
+    const END: &str = "<!-- end -->\n";
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/kernels.md");
+    let page = fs::read_to_string(&path).expect("docs/kernels.md");
+    let (before, rest) = page.split_once(BEGIN).expect("where the table begins");
+    let (_, after) = rest.split_once(END).expect("where the table ends");
+    let due = format!("{before}{BEGIN}{}{END}{after}", table());
+    if std::env::var_os("UPDATE_DOCS").is_some() {
+        fs::write(&path, &due).expect("docs/kernels.md can be written");
+    } else {
+        assert!(
+            page == due,
+            "docs/kernels.md is out of date: UPDATE_DOCS=1 cargo test --package tracer --test layouts"
+        );
+    }
+}
+
+fn table() -> String {
+    let kernels: Vec<(&str, Vec<u8>)> = TRUTHS
+        .iter()
+        .map(|truth| {
+            let bytes = fs::read(folder().join(truth.file)).expect(truth.file);
+            (truth.file.trim_end_matches(".btf"), bytes)
+        })
+        .collect();
+    let mut out = String::from("| signal |");
+    for (kernel, _) in &kernels {
+        out += &format!(" {kernel} |");
+    }
+    out += &format!("\n|---|{}\n", "---|".repeat(kernels.len()));
+    for signal in &SIGNALS {
+        out += &format!("| `{}` |", signal.name);
+        let mut last = String::new();
+        for (kernel, bytes) in &kernels {
+            let btf = Btf::parse(bytes).expect(kernel);
+            let way = signal.ways(None).find(|way| way.absence(&btf).is_none());
+            let hook = way.map_or_else(|| "none".to_owned(), |way| format!("`{way}`"));
+            out += &if hook == last {
+                " = |".to_owned()
+            } else {
+                format!(" {hook} |")
+            };
+            last = hook;
+        }
+        out += "\n";
+    }
+    out
+}
+
 /// Not a test: makes `btf/NAME.btf` of `RAW_BTF=FILE FIXTURE=NAME`.
 #[test]
 #[ignore = "makes a fixture: see tests/btf/README.md"]

@@ -34,7 +34,7 @@ pub fn destroy_sock(ctx: BtfTracePointContext) -> i32 {
         } else if !conn.has(flag::ORPHAN) {
             tell(sk, conn);
         }
-        conns::remove(sk);
+        conns::remove(sk, conn.cookie);
     }
     0
 }

@@ -81,8 +81,8 @@ fn from_full(sk: Sock, event: Event, answers: bool) {
         }
         emit::full(event, sk, tcp, conn, None);
     } else if let Some(conn) = conns::stand_in(scratch::SEND_RESET) {
-        // Already destroyed: an orphan that data reached. Its cookie is still there.
-        conn.cookie = sk.stored_cookie();
+        // Already destroyed: an orphan that data reached.
+        conn.cookie = conns::gone(sk);
         emit::full(event, sk, tcp, conn, None);
     }
 }

@@ -5,9 +5,19 @@ use std::sync::OnceLock;
 /// From 6.10 a RST has a reason.
 pub fn gives_rst_reasons() -> bool {
     static FOUND: OnceLock<bool> = OnceLock::new();
-    *FOUND.get_or_init(|| {
-        const ENUM: &[u8] = b"\0sk_rst_reason\0";
-        let types = std::fs::read("/sys/kernel/btf/vmlinux").unwrap_or_default();
-        types.windows(ENUM.len()).any(|name| name == ENUM)
-    })
+    *FOUND.get_or_init(|| names("sk_rst_reason"))
+}
+
+/// From 5.12 a program may ask for a socket's cookie, which its TIME_WAIT keeps: a RST from there then has its
+/// connection.
+pub fn ties_time_wait() -> bool {
+    static FOUND: OnceLock<bool> = OnceLock::new();
+    *FOUND.get_or_init(|| names("bpf_get_socket_ptr_cookie"))
+}
+
+/// Whether the kernel's types know that name.
+fn names(name: &str) -> bool {
+    let types = std::fs::read("/sys/kernel/btf/vmlinux").unwrap_or_default();
+    let word = format!("\0{name}\0");
+    memchr::memmem::find(&types, word.as_bytes()).is_some()
 }
