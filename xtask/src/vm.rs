@@ -50,6 +50,9 @@ pub struct Options {
     /// Run only tests whose names contain this
     #[arg(long, value_name = "SUBSTR")]
     filter: Option<String>,
+    /// Have the tracer use this family of hooks, as its own --hooks
+    #[arg(long, value_name = "FAMILY")]
+    hooks: Option<String>,
     /// Fetch kernels again, for a newer build of the same release
     #[arg(long)]
     refresh: bool,
@@ -110,7 +113,7 @@ fn on(
         fs::remove_dir_all(&place).with_context(|| format!("cannot empty {}", place.display()))?;
     }
     fs::create_dir_all(&place).with_context(|| format!("cannot make {}", place.display()))?;
-    let initramfs = initramfs::build(kernel, programs, options.filter.as_deref(), &place)?;
+    let initramfs = initramfs::build(kernel, programs, options, &place)?;
     guest::boot(kernel, &initramfs, &place, accel)
 }
 

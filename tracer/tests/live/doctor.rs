@@ -18,6 +18,7 @@ pub fn tests() -> Vec<Test> {
     vec![
         Test::new("doctor::says_what_serves", &[], says_what_serves),
         Test::new("doctor::without_privilege", &[], without_privilege),
+        Test::new("doctor::a_family_by_name", &[], a_family_by_name),
         Test::new(
             "doctor::without_sysfs",
             &[Need::Program("unshare")],
@@ -57,6 +58,25 @@ fn says_what_serves() {
     for hook in report["hooks"].as_array().expect("hooks") {
         let signal = hook["signal"].as_str().expect("a name");
         assert!(text.contains(signal), "{signal} is not in\n{text}");
+    }
+}
+
+/// Functions in the place of tracepoints, or words that say why this kernel does not let them.
+fn a_family_by_name() {
+    let output = doctor(&["--hooks", "fentry", "-o", "json", "--for", "300ms"]);
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    if output.status.success() {
+        let stdout = String::from_utf8_lossy(&output.stdout);
+        let start: Value =
+            serde_json::from_str(stdout.lines().next().expect("a line")).expect("JSON");
+        let hooks = start["hooks"].to_string();
+        assert!(hooks.contains("fexit:inet_recvmsg"), "{hooks}");
+        assert!(!hooks.contains("sock_recv_length"), "{hooks}");
+    } else {
+        assert_eq!(output.status.code(), Some(1), "{output:?}");
+        for words in ["cannot attach", "as --hooks fentry asks", "--hooks auto"] {
+            assert!(stderr.contains(words), "{words}: {stderr}");
+        }
     }
 }
 

@@ -5,6 +5,9 @@
 /bin/busybox --install -s /bin 2>/dev/null
 export PATH=/bin HOME=/root TRACER_BIN=/opt/tracer CARGO_MANIFEST_DIR=/tmp LIVE_GLOBAL_SYSCTL=1
 
+LIVE_HOOKS=$(cat /opt/hooks)
+export LIVE_HOOKS
+
 mount -t proc proc /proc
 mount -t sysfs sysfs /sys
 mount -t devtmpfs dev /dev

@@ -11,7 +11,7 @@ use std::{
 
 use anyhow::{Context as _, Result, bail};
 
-use super::{guest::Programs, kernel::Kernel, modules};
+use super::{Options, guest::Programs, kernel::Kernel, modules};
 use crate::command::{self, shown};
 
 /// Taken along where they are installed here; a test that misses one says so.
@@ -23,6 +23,7 @@ const BUSYBOX: &str = "/bin/busybox";
 const TRACER: &str = "opt/tracer";
 const LIVE: &str = "opt/live";
 const FILTER: &str = "opt/filter";
+const HOOKS: &str = "opt/hooks";
 const MODULES: &str = "opt/modules";
 
 const FOLDERS: &[&str] = &[
@@ -37,7 +38,7 @@ const GROUPS: &str = "root:x:0:\nwww-data:x:33:\nnogroup:x:65534:\n";
 pub fn build(
     kernel: &Kernel,
     programs: &Programs,
-    filter: Option<&str>,
+    options: &Options,
     place: &Path,
 ) -> Result<PathBuf> {
     let root = place.join("root");
@@ -49,7 +50,9 @@ pub fn build(
     write(&init, include_str!("init.sh"))?;
     fs::set_permissions(&init, fs::Permissions::from_mode(0o755))
         .with_context(|| format!("cannot make {} executable", init.display()))?;
-    write(&root.join(FILTER), filter.unwrap_or_default())?;
+    let given = |option: &Option<String>| option.clone().unwrap_or_default();
+    write(&root.join(FILTER), &given(&options.filter))?;
+    write(&root.join(HOOKS), &given(&options.hooks))?;
     write(&root.join("etc/passwd"), USERS)?;
     write(&root.join("etc/group"), GROUPS)?;
     copy(Path::new(BUSYBOX), &root.join("bin/busybox"))?;

@@ -119,6 +119,11 @@ impl Tracer {
     pub fn start_with(args: &[&str]) -> Tracer {
         let mut all = vec!["-o", "json"];
         all.extend(args);
+        // For work on hooks: the whole suite with one family of them.
+        let family = std::env::var("LIVE_HOOKS").unwrap_or_default();
+        if !family.is_empty() {
+            all.extend(["--hooks", &family]);
+        }
         let blind_spot = BlindSpot::watch();
         let mut child = command(&all)
             .stdin(Stdio::null())
