@@ -9,7 +9,7 @@ use ratatui::{
 };
 
 use super::{
-    columns::Column,
+    columns::{Column, why},
     keymap::{BINDINGS, Command},
     model::{Model, Options, Over, Screen, Sort, Source, Status},
     playback::{Ask, Goal, Place},
@@ -692,6 +692,61 @@ fn the_command_line_has_what_was_traced_and_what_is_chosen() {
     let line = "tracer -o json --abnormal --comm 'a b' --port 48122";
     assert_eq!(effects, [Effect::Copy(line.to_owned())]);
     assert_eq!(model.over, Some(Over::CommandLine(line.to_owned())));
+}
+
+#[test]
+fn the_other_end_and_the_cause_are_a_key_away() {
+    let mut model = full();
+    let shown = |model: &Model| match &model.over {
+        Some(Over::Detail { id, .. }) => model.history.get(*id).map(|entry| why(&entry.event)),
+        _ => None,
+    };
+    keys(&mut model, "⏎");
+    assert_eq!(shown(&model).as_deref(), Some("fin_peer_rst"));
+    keys(&mut model, "o");
+    assert_eq!(shown(&model).as_deref(), Some("fin_local"));
+    keys(&mut model, "o");
+    assert_eq!(shown(&model).as_deref(), Some("fin_peer_rst"));
+    keys(&mut model, "u");
+    assert!(model.message.is_some(), "nothing brought it about");
+    let (mut ids, mut end) = (sample::ids(), sample::end());
+    ids.conn = Some(sample::conn(0xc3));
+    end.cause_conn = Some(sample::conn(0xb2));
+    end.reason = Reason::RstPeer;
+    feed(&mut model, vec![at(71, sample::close(ids, end))]);
+    keys(&mut model, "⎋1");
+    update(&mut model, Msg::Key(KeyCode::Home, KeyModifiers::NONE));
+    keys(&mut model, "⏎");
+    assert_eq!(shown(&model).as_deref(), Some("rst_peer"));
+    keys(&mut model, "u");
+    assert_eq!(shown(&model).as_deref(), Some("fin_local"));
+}
+
+#[test]
+fn how_a_process_ended_stands_with_the_ends() {
+    let mut model = model();
+    update(&mut model, Msg::Resize(120, 140));
+    let (mut ids, mut end) = (sample::ids(), sample::end());
+    ids.closer_pid = Some(33);
+    ids.closer_comm = Some(sample::comm(b"sshd"));
+    end.exit_signal = Some(Signal(9)).into();
+    end.oom_killed = Some(true).into();
+    end.killer_signal = Some(Signal(15)).into();
+    end.killer_signal_ms = Some(250).into();
+    end.killer_pid = Some(1).into();
+    end.killer_comm = Some(sample::comm(b"systemd")).into();
+    feed(&mut model, vec![sample::close(ids, end)]);
+    keys(&mut model, "⏎");
+    let text = text(&drawn(&model));
+    for part in [
+        "process ended     by SIGKILL for want of memory",
+        "was told to by    SIGTERM from systemd[1]",
+        "before the close  250ms",
+        "closed by         sshd[33]",
+        "killer_signal_ms    250",
+    ] {
+        assert!(text.contains(part), "{part}: {text}");
+    }
 }
 
 #[test]

@@ -13,8 +13,9 @@ use crate::event::{
     values::{Counts, StopReason, Where},
 };
 
-const LEGEND: [&str; 3] = [
-    "Each line is the end of a connection, a RST or a failed call, seen from the process's end.",
+const LEGEND: [&str; 4] = [
+    "Each line is the end of a connection, a RST, a failed call or a silent peer, seen by its process.",
+    "Below it, in words: who hung up on whom, and why. Ends that were clean have nothing to tell.",
     "AT: the connection's age when the first end came. RX, TX: payload bytes. -: not known.",
     "`tracer explain WHY` says what a reason means.",
 ];
@@ -34,8 +35,13 @@ impl Text {
 
         let (missing, attached): (Vec<_>, Vec<_>) =
             start.hooks.0.iter().partition(|hook| hook.error.is_some());
-        let attached: Vec<_> = attached.iter().map(|hook| hook.hook.to_string()).collect();
-        self.paragraph(&format!("Hooks: {}.", attached.join(", ")), out);
+        // One hook may serve several signals. Who knows them by name looks wide.
+        let attached: BTreeSet<_> = attached.iter().map(|hook| hook.hook.to_string()).collect();
+        let hooks = match self.wide {
+            true => attached.into_iter().collect::<Vec<_>>().join(", "),
+            false => format!("{} are attached", attached.len()),
+        };
+        self.paragraph(&format!("Hooks: {hooks}."), out);
         for hook in missing {
             let error = hook.error.as_ref().map(ToString::to_string);
             let error = error.unwrap_or_default();

@@ -124,16 +124,20 @@ fn lost() -> Event {
 fn start_introduces_itself_what_it_cannot_see_and_the_columns() {
     let expected = "\
 tracer 0.1.0 on web-1, Linux 6.18.44, 2026-11-20; times are UTC
-Hooks: tp_btf:tcp_destroy_sock, tp_btf:tcp_send_reset, tp_btf:inet_sock_set_state.
+Hooks: 3 are attached.
 Not attached: tracepoint:syscalls:sys_exit_accept: no such tracepoint.
 Not seen because of that: owners of accepted sockets before their first send or receive.
 Only: --abnormal --port 80,443
-Each line is the end of a connection, a RST or a failed call, seen from the process's end.
+Each line is the end of a connection, a RST, a failed call or a silent peer, seen by its process.
+Below it, in words: who hung up on whom, and why. Ends that were clean have nothing to tell.
 AT: the connection's age when the first end came. RX, TX: payload bytes. -: not known.
 `tracer explain WHY` says what a reason means.
 TIME         PROCESS[PID]     LOCAL → PEER                      WHY                   AT    RX    TX
 ";
     assert_eq!(lines(NARROW_TEXT, &[start()]), expected);
+    let named =
+        "\nHooks: tp_btf:inet_sock_set_state, tp_btf:tcp_destroy_sock, tp_btf:tcp_send_reset.\n";
+    assert!(lines(WIDE_TEXT, &[start()]).contains(named));
 }
 
 #[test]
