@@ -48,6 +48,17 @@ pub struct Place {
     pub held: bool,
 }
 
+impl Place {
+    /// Whether it looks the same on the screen.
+    pub fn looks_like(&self, other: &Place) -> bool {
+        let to_the_second = |place: &Place| Place {
+            at: Timestamp(place.at.0 / NS_PER_S),
+            ..*place
+        };
+        to_the_second(self) == to_the_second(other)
+    }
+}
+
 /// What can be typed; within the narrowest terminal.
 pub const FORM: &str = "13:40[:23]; 1m30s from the start; +10s, -2m; start; end";
 

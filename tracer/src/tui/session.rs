@@ -225,6 +225,8 @@ impl Session {
                     Msg::Events(events)
                 }
                 Ok(Fed::Status(status)) => Msg::Status(status),
+                // Nothing to draw.
+                Ok(Fed::Place(place)) if self.is_shown(&place) => continue,
                 Ok(Fed::Place(place)) => Msg::Place(place),
                 Ok(Fed::Restart) => Msg::Restart,
                 Ok(Fed::Say(what)) => Msg::Done(what),
@@ -235,6 +237,11 @@ impl Session {
             self.tell(msg);
         }
         true
+    }
+
+    fn is_shown(&self, place: &Place) -> bool {
+        let shown = self.model.place.as_ref();
+        shown.is_some_and(|shown| shown.looks_like(place))
     }
 
     /// False when the view is to close.

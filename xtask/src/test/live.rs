@@ -39,6 +39,7 @@ const PACKAGES: &[&str] = &[
     "bpftool",
     "procps",
     "tmux",
+    "wrk",
     "docker.io",
     "busybox-static",
     "gcc",
