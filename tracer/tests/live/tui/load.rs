@@ -26,7 +26,7 @@ const GROWTH_KIB: u64 = 16 << 10;
 const FROZEN: Duration = Duration::from_secs(2);
 
 pub fn tests() -> Vec<Test> {
-    let flood = &[Need::Program("tmux"), Need::Alone];
+    let flood = &[Need::Program("tmux")];
     let wrk = &[
         Need::Asked("LIVE_LONG"),
         Need::Program("tmux"),
