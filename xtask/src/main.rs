@@ -1,6 +1,7 @@
 //! tracer's chores. `cargo xtask --help` lists them; each lives in the module of its name.
 
 mod apt;
+mod bench;
 mod cargo;
 mod command;
 mod picture;
@@ -34,6 +35,8 @@ enum Chore {
     Test(test::Options),
     /// Draw the pictures of the live view in docs/ from a recording
     Picture,
+    /// Measure what tracing costs, beside nothing and beside its peers
+    Bench(bench::Options),
     /// Check the house rules
     Tidy,
     /// Run the live tests on other kernels, in virtual machines
@@ -45,6 +48,7 @@ fn main() -> Result<ExitCode> {
         Chore::Run { args } => run::run(&args),
         Chore::Test(options) => test::test(&options),
         Chore::Picture => picture::picture(),
+        Chore::Bench(options) => bench::bench(&options),
         Chore::Tidy => tidy::report(),
         Chore::Vm(options) => vm::vm(&options),
     }

@@ -1,0 +1,123 @@
+//! `cargo xtask bench`: what tracing costs, side by side with nothing and with the peers, in one run on one machine.
+//!
+//! Runs alternate: untraced, each tracer, untraced again, and so on. A tracer's share is its rate against the mean of
+//! the untraced runs before and after it; the table has medians and the spread. Nothing else should run meanwhile.
+
+mod footprint;
+mod load;
+mod programs;
+mod report;
+mod tracers;
+
+use std::{
+    fs,
+    io::{self, Write as _},
+    path::{Path, PathBuf},
+    process::ExitCode,
+    time::Duration,
+};
+
+use anyhow::{Context as _, Result, bail};
+
+use crate::{
+    apt,
+    cargo::workspace,
+    command::{self, say},
+    run, toolchain,
+};
+use load::Load;
+use report::Report;
+use tracers::Tracer;
+
+const PACKAGES: &[&str] = &["nginx-light", "wrk", "iproute2", "bpftool", "libbpf-tools"];
+
+#[derive(clap::Args)]
+pub struct Options {
+    /// Rounds: each has every tracer once, between two untraced runs
+    #[arg(long, default_value_t = 5)]
+    rounds: usize,
+    /// Seconds of load in each run
+    #[arg(long, default_value_t = 5, value_name = "SECONDS")]
+    seconds: u64,
+    /// Only the loads whose names contain this
+    #[arg(long, value_name = "SUBSTR")]
+    load: Option<String>,
+    /// Only the tracers whose names contain this
+    #[arg(long, value_name = "SUBSTR")]
+    tracer: Option<String>,
+    /// Connections that are held open to measure memory
+    #[arg(long, default_value_t = 100_000)]
+    idle: usize,
+    /// Also write everything that was measured to this file, as JSON
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+}
+
+pub fn bench(options: &Options) -> Result<ExitCode> {
+    if !command::is_root() {
+        bail!("bench needs root: it attaches tracers and makes network namespaces");
+    }
+    toolchain::ensure()?;
+    let missing = apt::missing(PACKAGES)?;
+    if !missing.is_empty() {
+        say(format!("installs {}", missing.join(" ")));
+        apt::install(&missing)?;
+    }
+    let binary = run::build()?;
+    let folder = workspace().join("target/bench");
+    fs::create_dir_all(&folder)
+        .with_context(|| format!("cannot make the folder {}", folder.display()))?;
+    let report = measure(options, &binary, &folder)?;
+    let mut out = io::stdout().lock();
+    report
+        .write_table(&mut out)
+        .context("cannot write the table to stdout")?;
+    out.flush()?;
+    if let Some(file) = &options.json {
+        fs::write(file, report.json())
+            .with_context(|| format!("cannot write {}", file.display()))?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn measure(options: &Options, binary: &Path, folder: &Path) -> Result<Report> {
+    let chosen = |part: &Option<String>, name: &str| {
+        part.as_ref()
+            .is_none_or(|part| name.contains(part.as_str()))
+    };
+    let mut report = Report::new(options.rounds, options.seconds)?;
+    let tracers: Vec<_> = Tracer::all(binary)
+        .into_iter()
+        .filter(|tracer| chosen(&options.tracer, tracer.name))
+        .collect();
+    let duration = Duration::from_secs(options.seconds);
+    for kind in load::Kind::ALL {
+        if !chosen(&options.load, kind.name()) {
+            continue;
+        }
+        let load = Load::start(*kind, folder)?;
+        say(format!("{}: warms up", kind.name()));
+        load.rate(duration)?;
+        for round in 1..=options.rounds {
+            say(format!(
+                "{}: round {round} of {}",
+                kind.name(),
+                options.rounds
+            ));
+            let mut before = load.rate(duration)?;
+            for tracer in &tracers {
+                let running = tracer.start(folder)?;
+                let rate = load.rate(duration)?;
+                let taken = running.stop()?;
+                let after = load.rate(duration)?;
+                report.add(*kind, tracer.name, (before + after) / 2.0, rate, taken);
+                before = after;
+            }
+        }
+    }
+    if options.load.is_none() {
+        report.programs = programs::measure(binary, folder, duration)?;
+        report.footprint = Some(footprint::measure(binary, folder, options.idle)?);
+    }
+    Ok(report)
+}

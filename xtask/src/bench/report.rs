@@ -1,0 +1,260 @@
+//! What was measured, as a table for people and as JSON.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    io::{self, Write},
+};
+
+use anyhow::{Context as _, Result};
+use serde_json::{Value, json};
+
+use super::{footprint::Footprint, load::Kind, programs::Program, tracers::Taken};
+
+/// One run of a tracer under a load.
+struct Run {
+    /// Of the untraced runs before and after.
+    untraced: f64,
+    rate: f64,
+    taken: Taken,
+}
+
+pub struct Report {
+    machine: String,
+    rounds: usize,
+    seconds: u64,
+    runs: Vec<(Kind, &'static str, Vec<Run>)>,
+    pub programs: Vec<Program>,
+    pub footprint: Option<Footprint>,
+}
+
+impl Report {
+    pub fn new(rounds: usize, seconds: u64) -> Result<Report> {
+        let kernel =
+            fs::read_to_string("/proc/sys/kernel/osrelease").context("no kernel release")?;
+        let cpus = std::thread::available_parallelism().map_or(1, usize::from);
+        Ok(Report {
+            machine: format!("Linux {}, {cpus} CPUs", kernel.trim()),
+            rounds,
+            seconds,
+            runs: Vec::new(),
+            programs: Vec::new(),
+            footprint: None,
+        })
+    }
+
+    pub fn add(
+        &mut self,
+        kind: Kind,
+        tracer: &'static str,
+        untraced: f64,
+        rate: f64,
+        taken: Taken,
+    ) {
+        let run = Run {
+            untraced,
+            rate,
+            taken,
+        };
+        match self
+            .runs
+            .iter_mut()
+            .find(|(k, t, _)| (*k, *t) == (kind, tracer))
+        {
+            Some((.., runs)) => runs.push(run),
+            None => self.runs.push((kind, tracer, vec![run])),
+        }
+    }
+
+    pub fn write_table(&self, out: &mut impl Write) -> io::Result<()> {
+        writeln!(
+            out,
+            "{}; {} rounds of {} s, medians, spread in brackets\n",
+            self.machine, self.rounds, self.seconds
+        )?;
+        let mut by_load: BTreeMap<&str, Vec<_>> = BTreeMap::new();
+        for (kind, tracer, runs) in &self.runs {
+            by_load.entry(kind.name()).or_default().push((tracer, runs));
+        }
+        for (load, tracers) in by_load {
+            writeln!(out, "{load}\n")?;
+            writeln!(
+                out,
+                "| | requests/s | of untraced | lines/s | lost | user µs a line | system µs a line | bytes a line |"
+            )?;
+            writeln!(out, "|---|---|---|---|---|---|---|---|")?;
+            for (tracer, runs) in tracers {
+                let figures = Figures::of(runs, self.seconds);
+                writeln!(
+                    out,
+                    "| {tracer} | {:.0} | {:.1} % [{:.1}–{:.1}] | {:.0} | {} | {:.2} | {:.2} | {:.0} |",
+                    figures.rate,
+                    figures.share.1 * 100.0,
+                    figures.share.0 * 100.0,
+                    figures.share.2 * 100.0,
+                    figures.lines_per_s,
+                    figures
+                        .lost
+                        .map_or("not said".to_owned(), |lost| lost.to_string()),
+                    figures.user_us,
+                    figures.system_us,
+                    figures.bytes,
+                )?;
+            }
+            writeln!(out)?;
+        }
+        if !self.programs.is_empty() {
+            writeln!(
+                out,
+                "| program | ns a run | runs a connection | ns a connection | instructions verified |"
+            )?;
+            writeln!(out, "|---|---|---|---|---|")?;
+            for program in &self.programs {
+                writeln!(
+                    out,
+                    "| {} | {:.0} | {:.2} | {:.0} | {} |",
+                    program.name,
+                    program.ns_per_run,
+                    program.runs_per_connection,
+                    program.ns_per_run * program.runs_per_connection,
+                    program
+                        .verified_instructions
+                        .map_or("–".to_owned(), |count| count.to_string()),
+                )?;
+            }
+            writeln!(out)?;
+        }
+        if let Some(footprint) = &self.footprint {
+            let mib = |bytes: u64| bytes as f64 / f64::from(1 << 20);
+            writeln!(
+                out,
+                "resident, maps apart: {:.1} MiB, {:.1} MiB with {} connections of which both ends are here; \
+                 from exec to start {:.0} ms; replay {:.0} events/s",
+                mib(footprint.resident_before_bytes),
+                mib(footprint.resident_bytes),
+                footprint.connections,
+                footprint.start_ms,
+                footprint.replayed_events_per_s,
+            )?;
+        }
+        Ok(())
+    }
+
+    pub fn json(&self) -> String {
+        let runs: Vec<Value> = self
+            .runs
+            .iter()
+            .flat_map(|(kind, tracer, runs)| {
+                runs.iter().map(move |run| {
+                    json!({
+                        "load": kind.name(),
+                        "tracer": tracer,
+                        "untraced_per_s": run.untraced,
+                        "traced_per_s": run.rate,
+                        "lines": run.taken.lines,
+                        "bytes": run.taken.bytes,
+                        "user_s": run.taken.user_s,
+                        "system_s": run.taken.system_s,
+                        "lost": run.taken.lost,
+                        "seq_gaps": run.taken.gaps,
+                        "start_ms": run.taken.start_ms,
+                    })
+                })
+            })
+            .collect();
+        let programs: Vec<Value> = self
+            .programs
+            .iter()
+            .map(|program| {
+                json!({
+                    "program": program.name,
+                    "runs": program.runs,
+                    "ns_per_run": program.ns_per_run,
+                    "runs_per_connection": program.runs_per_connection,
+                    "verified_instructions": program.verified_instructions,
+                })
+            })
+            .collect();
+        let footprint = self.footprint.as_ref().map(|footprint| {
+            json!({
+                "connections": footprint.connections,
+                "resident_bytes": footprint.resident_bytes,
+                "resident_before_bytes": footprint.resident_before_bytes,
+                "start_ms": footprint.start_ms,
+                "replayed_events_per_s": footprint.replayed_events_per_s,
+            })
+        });
+        let all = json!({
+            "machine": self.machine,
+            "rounds": self.rounds,
+            "seconds": self.seconds,
+            "runs": runs,
+            "programs": programs,
+            "footprint": footprint,
+        });
+        format!("{all:#}\n")
+    }
+}
+
+/// Medians over the runs.
+struct Figures {
+    rate: f64,
+    /// Lowest, median, highest.
+    share: (f64, f64, f64),
+    lines_per_s: f64,
+    /// In all runs together.
+    lost: Option<u64>,
+    user_us: f64,
+    system_us: f64,
+    bytes: f64,
+}
+
+impl Figures {
+    fn of(runs: &[Run], seconds: u64) -> Figures {
+        let of = |figure: fn(&Run) -> f64| sorted(runs.iter().map(figure).collect());
+        let share = of(|run| run.rate / run.untraced);
+        let per_line = |value: f64, run: &Run| value / (run.taken.lines.max(1) as f64);
+        let per = |figure: &dyn Fn(&Run) -> f64| median(&sorted(runs.iter().map(figure).collect()));
+        Figures {
+            rate: median(&of(|run| run.rate)),
+            share: (
+                share.first().copied().unwrap_or(0.0),
+                median(&share),
+                share.last().copied().unwrap_or(0.0),
+            ),
+            lines_per_s: per(&|run| run.taken.lines as f64 / seconds.max(1) as f64),
+            lost: runs
+                .iter()
+                .map(|run| Some(run.taken.lost? + run.taken.gaps?))
+                .sum(),
+            user_us: per(&|run| per_line(run.taken.user_s * 1e6, run)),
+            system_us: per(&|run| per_line(run.taken.system_s * 1e6, run)),
+            bytes: per(&|run| per_line(run.taken.bytes as f64, run)),
+        }
+    }
+}
+
+fn sorted(mut values: Vec<f64>) -> Vec<f64> {
+    values.sort_by(f64::total_cmp);
+    values
+}
+
+fn median(sorted: &[f64]) -> f64 {
+    match sorted.len() {
+        0 => 0.0,
+        len if len % 2 == 1 => sorted[len / 2],
+        len => (sorted[len / 2 - 1] + sorted[len / 2]) / 2.0,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::median;
+
+    #[test]
+    fn a_median_is_the_middle() {
+        assert_eq!(median(&[1.0, 2.0, 9.0]), 2.0);
+        assert_eq!(median(&[1.0, 2.0, 4.0, 9.0]), 3.0);
+        assert_eq!(median(&[]), 0.0);
+    }
+}
