@@ -80,6 +80,12 @@ pub fn bench(options: &Options) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
+/// Holds connections, for the measurement of memory.
+pub fn hold(connections: usize) -> Result<ExitCode> {
+    footprint::hold_here(connections)?;
+    Ok(ExitCode::SUCCESS)
+}
+
 fn measure(options: &Options, binary: &Path, folder: &Path) -> Result<Report> {
     let chosen = |part: &Option<String>, name: &str| {
         part.as_ref()

@@ -37,6 +37,9 @@ enum Chore {
     Picture,
     /// Measure what tracing costs, beside nothing and beside its peers
     Bench(bench::Options),
+    /// Hold connections open, for bench
+    #[command(hide = true)]
+    BenchHold { connections: usize },
     /// Check the house rules
     Tidy,
     /// Run the live tests on other kernels, in virtual machines
@@ -49,6 +52,7 @@ fn main() -> Result<ExitCode> {
         Chore::Test(options) => test::test(&options),
         Chore::Picture => picture::picture(),
         Chore::Bench(options) => bench::bench(&options),
+        Chore::BenchHold { connections } => bench::hold(connections),
         Chore::Tidy => tidy::report(),
         Chore::Vm(options) => vm::vm(&options),
     }

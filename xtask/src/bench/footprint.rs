@@ -2,9 +2,10 @@
 
 use std::{
     fs::{self, File},
-    net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream},
+    io::{self, BufRead as _, BufReader},
+    net::{Ipv4Addr, TcpListener, TcpStream},
     path::Path,
-    process::{Command, Stdio},
+    process::{Child, Command, Stdio},
     thread,
     time::{Duration, Instant},
 };
@@ -28,9 +29,6 @@ pub struct Footprint {
     pub start_ms: f64,
     pub replayed_events_per_s: f64,
 }
-
-/// Ports of one address that are used: below what the kernel gives out by itself.
-const PER_ADDRESS: usize = 20_000;
 
 /// What a replay is measured with.
 const RECORD_FOR: Duration = Duration::from_secs(5);
@@ -57,23 +55,68 @@ pub fn measure(binary: &Path, folder: &Path, connections: usize) -> Result<Footp
     })
 }
 
-/// Both ends of that many connections.
-fn hold(connections: usize) -> Result<Vec<(TcpStream, TcpStream)>> {
-    let files = 2 * connections as u64 + 1_000;
+/// Connections that one process holds, both ends: within the usual limit of open files.
+const PER_PROCESS: usize = 8_000;
+
+/// Processes that hold connections, until they are dropped.
+struct Holders(Vec<Child>);
+
+impl Drop for Holders {
+    fn drop(&mut self) {
+        for child in &mut self.0 {
+            // Its end of file is what it waits for.
+            drop(child.stdin.take());
+            let _ = child.wait();
+        }
+    }
+}
+
+fn hold(connections: usize) -> Result<Holders> {
+    let own = std::env::current_exe().context("where is this program?")?;
+    let mut holders = Holders(Vec::new());
+    for first in (0..connections).step_by(PER_PROCESS) {
+        let count = PER_PROCESS.min(connections - first);
+        let child = Command::new(&own)
+            .args(["bench-hold", &count.to_string()])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .context("cannot start a process that holds connections")?;
+        holders.0.push(child);
+    }
+    for child in &mut holders.0 {
+        let mut said = String::new();
+        let stdout = child.stdout.take().context("no pipe")?;
+        BufReader::new(stdout)
+            .read_line(&mut said)
+            .context("cannot hear from a process that holds connections")?;
+        if said.trim() != HELD {
+            bail!("a process could not hold its connections; use a smaller --idle");
+        }
+    }
+    Ok(holders)
+}
+
+const HELD: &str = "held";
+
+/// What `bench-hold` does: both ends of that many connections, until standard input ends.
+pub fn hold_here(connections: usize) -> Result<()> {
     let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).context("cannot read RLIMIT_NOFILE")?;
-    setrlimit(Resource::RLIMIT_NOFILE, files.max(hard), files.max(hard))
-        .with_context(|| format!("cannot raise RLIMIT_NOFILE to {files}: use a smaller --idle"))?;
-    let listener = TcpListener::bind((Ipv4Addr::UNSPECIFIED, 0)).context("cannot listen")?;
-    let port = listener.local_addr().context("no address")?.port();
+    setrlimit(Resource::RLIMIT_NOFILE, hard, hard).context("cannot raise RLIMIT_NOFILE")?;
+    // An address of its own in 127.0.0.0/8: the ports of one would not do for all.
+    let [.., high, low] = std::process::id().to_be_bytes();
+    let address = Ipv4Addr::new(127, 77, high, low.clamp(1, 254));
+    let listener = TcpListener::bind((address, 0)).context("cannot listen")?;
+    let to = listener.local_addr().context("no address")?;
     let mut held = Vec::with_capacity(connections);
     for number in 0..connections {
-        let host = 1 + (number / PER_ADDRESS) as u8;
-        let to = SocketAddr::from((Ipv4Addr::new(127, 0, 77, host), port));
         let ours = TcpStream::connect(to).with_context(|| format!("connection {number}"))?;
         let (theirs, _) = listener.accept().context("cannot accept")?;
         held.push((ours, theirs));
     }
-    Ok(held)
+    println!("{HELD}");
+    io::copy(&mut io::stdin(), &mut io::sink()).context("cannot wait for the end")?;
+    Ok(())
 }
 
 /// Anonymous memory: the maps are the kernel's, the ring buffer is mapped from there.
