@@ -48,7 +48,7 @@ pub fn measure(binary: &Path, folder: &Path, duration: Duration) -> Result<Vec<P
 /// went through (5.16).
 fn ids(pid: u32) -> Result<HashMap<u64, Option<u64>>> {
     let folder = format!("/proc/{pid}/fdinfo");
-    let mut ids = HashMap::new();
+    let mut ids: HashMap<u64, Option<u64>> = HashMap::new();
     for entry in fs::read_dir(&folder).with_context(|| format!("cannot read {folder}"))? {
         let Ok(info) = fs::read_to_string(entry?.path()) else {
             continue;
@@ -58,7 +58,9 @@ fn ids(pid: u32) -> Result<HashMap<u64, Option<u64>>> {
             value.trim().parse().ok()
         };
         if let Some(id) = number("prog_id:") {
-            ids.insert(id, number("verified_insns:"));
+            // A link names its program too, and says no more of it.
+            let verified = ids.entry(id).or_default();
+            *verified = verified.or(number("verified_insns:"));
         }
     }
     Ok(ids)
@@ -87,7 +89,7 @@ fn parse(shown: &str, ids: &HashMap<u64, Option<u64>>, connections: f64) -> Opti
 
 #[cfg(test)]
 mod tests {
-    use super::parse;
+    use super::{HashMap, parse};
 
     #[test]
     fn only_this_tracers_programs_that_ran_count() {
