@@ -40,7 +40,7 @@ use crate::event::{
 };
 
 /// What follows from an end follows within this: a turn of a busy event loop, some waits for a CPU.
-const AT_ONCE_NS: u64 = 100_000_000;
+const AT_ONCE_NS: u64 = 250_000_000;
 
 /// Connections that a process closes within this time are closed together.
 const TOGETHER_NS: u64 = 20_000_000;

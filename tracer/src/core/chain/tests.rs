@@ -162,7 +162,7 @@ fn what_is_missing_from_the_evidence_breaks_the_chain() {
     let cause = |upstream: Conn, client: Conn| way(&[upstream, client]).expect("it is known").cause;
     assert_eq!(cause(upstream, client), Some(2), "with all of it");
 
-    let late = local_fin(1_101, upstream);
+    let late = local_fin(1_251, upstream);
     assert_eq!(cause(late, client), None, "too late");
     let before = local_fin(999, upstream);
     assert_eq!(cause(before, client), None, "before its cause");
