@@ -137,7 +137,7 @@ fn apache() {
         &host,
         tracer,
         "Apache httpd",
-        &version("apache2", "-v"),
+        &version("apache2", &["-v"]),
         &cases,
     );
 }

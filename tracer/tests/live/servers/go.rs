@@ -171,5 +171,5 @@ fn go() {
                 .clock("idle_rx_ms", 3000),
         ),
     ];
-    judge(&host, tracer, "Go", &version("go", "version"), &cases);
+    judge(&host, tracer, "Go", &version("go", &["version"]), &cases);
 }

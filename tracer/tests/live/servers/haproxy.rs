@@ -143,5 +143,11 @@ fn haproxy() {
                 Side::of("haproxy", FIN_LOCAL, "local_gave_up_waiting").clock("idle_tx_ms", 3000),
             ),
     ];
-    judge(&host, tracer, "HAProxy", &version("haproxy", "-v"), &cases);
+    judge(
+        &host,
+        tracer,
+        "HAProxy",
+        &version("haproxy", &["-v"]),
+        &cases,
+    );
 }

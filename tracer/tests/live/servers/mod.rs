@@ -39,9 +39,9 @@ fn tracer(host: &Host, timeouts: &str) -> Tracer {
 }
 
 /// The first line that a program says of itself.
-fn version(program: &str, argument: &str) -> String {
+fn version(program: &str, arguments: &[&str]) -> String {
     let program = find(program).expect("a need of the test");
-    let output = Command::new(program).arg(argument).output();
+    let output = Command::new(program).args(arguments).output();
     let output = output.expect("a program that can be run");
     let said = [output.stdout, output.stderr].concat();
     let said = String::from_utf8_lossy(&said);

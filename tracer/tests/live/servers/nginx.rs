@@ -190,5 +190,5 @@ fn nginx() {
                     .hint("nginx.upstream_keepalive_timeout"),
             ),
     ];
-    judge(&host, tracer, "nginx", &version("nginx", "-v"), &cases);
+    judge(&host, tracer, "nginx", &version("nginx", &["-v"]), &cases);
 }

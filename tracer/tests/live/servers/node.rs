@@ -168,5 +168,15 @@ fn node() {
                     .hint("ws.handshakeTimeout"),
             ),
     ];
-    judge(&host, tracer, "Node", &version("node", "--version"), &cases);
+    judge(
+        &host,
+        tracer,
+        "Node",
+        &format!(
+            "Node {}, {}",
+            version("node", &["--version"]),
+            LIBRARIES.join(", ")
+        ),
+        &cases,
+    );
 }

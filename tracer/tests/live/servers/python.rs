@@ -92,7 +92,7 @@ fn gunicorn() {
         &host,
         tracer,
         "gunicorn",
-        &version("gunicorn", "--version"),
+        &version("gunicorn", &["--version"]),
         &cases,
     );
 }
@@ -126,5 +126,17 @@ fn requests() {
                 .hint("requests.timeout"),
         ),
     ];
-    judge(&host, tracer, "requests", "python3-requests", &cases);
+    judge(
+        &host,
+        tracer,
+        "requests",
+        &version(
+            "python3",
+            &[
+                "-c",
+                "import requests; print('requests', requests.__version__)",
+            ],
+        ),
+        &cases,
+    );
 }

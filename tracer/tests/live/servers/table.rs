@@ -159,10 +159,10 @@ fn shape(row: &str) -> String {
         }
         number = digit;
     }
-    for unit in ["KiB", "MiB"] {
-        out = out.replace(&format!("# {unit}"), "# bytes");
+    for (unit, same) in [("KiB", "bytes"), ("MiB", "bytes"), ("ms", "s")] {
+        out = out.replace(&format!("# {unit}"), &format!("# {same}"));
     }
-    if let Some(start) = out.find(" (# s: ").or_else(|| out.find(" (# ms: "))
+    if let Some(start) = out.find(" (# s: ")
         && let Some(end) = out[start..].find(')')
     {
         out.replace_range(start..=start + end, "");
