@@ -29,7 +29,7 @@ use crate::{
         layout::{Layout, VMLINUX},
         losses::{Losses, Reading},
         priority,
-        surroundings::{Lockdown, Surroundings},
+        surroundings::Surroundings,
     },
     pipeline::Pipeline,
     sink::{Shape, Sink, view_options, writer::Writer},
@@ -72,7 +72,7 @@ pub fn run(settings: Settings, shape: Shape) -> Result<()> {
         .context("cannot start the event loop")?;
     runtime.block_on(async {
         let signals = Signals::new()?;
-        let (layout, attached) = attach(&settings, facts.jiffy_ns, surroundings.lockdown)?;
+        let (layout, attached) = attach(&settings, facts.jiffy_ns, surroundings.may_probe)?;
         priority::raise();
         let sink = match writer {
             Some(writer) => Sink::Lines(writer),
@@ -89,12 +89,12 @@ pub fn run(settings: Settings, shape: Shape) -> Result<()> {
 }
 
 /// Reads the kernel's layout and attaches by it.
-fn attach(settings: &Settings, jiffy_ns: u64, lockdown: Lockdown) -> Result<(Layout, Attached)> {
+fn attach(settings: &Settings, jiffy_ns: u64, may_probe: bool) -> Result<(Layout, Attached)> {
     let bytes = std::fs::read(VMLINUX).with_context(|| format!("cannot read {VMLINUX}"))?;
     let btf = Btf::parse(&bytes).with_context(|| format!("cannot understand {VMLINUX}"))?;
     let mut layout = Layout::resolve(&btf, jiffy_ns)?;
     layout.filter(&settings.filter);
-    layout.lock_down(lockdown);
+    layout.reads(may_probe);
     let sizes = Sizes {
         ring_bytes: settings.ring_bytes,
         max_connections: settings.max_connections,

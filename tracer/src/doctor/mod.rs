@@ -15,7 +15,7 @@ use crate::kernel::{
     losses,
     surroundings::{Obstacle, Surroundings},
 };
-use report::{Hook, Program, Report};
+use report::{Hook, Program, Report, short};
 
 /// As little as the kernel gives: nothing is traced.
 const SIZES: Sizes = Sizes {
@@ -35,7 +35,7 @@ pub fn doctor(json: bool) -> Result<()> {
     let _ = std::io::stdout().write_all(text.as_bytes());
     match report.obstacle {
         None => Ok(()),
-        Some(Obstacle { what, .. }) => Err(anyhow!("tracing is impossible: {what}")),
+        Some(Obstacle { what, .. }) => Err(anyhow!("tracing is impossible: {}", short(&what))),
     }
 }
 
@@ -77,7 +77,7 @@ fn attach(surroundings: &Surroundings, jiffy_ns: u64) -> Result<Attached> {
     let bytes = std::fs::read(VMLINUX).with_context(|| format!("cannot read {VMLINUX}"))?;
     let btf = Btf::parse(&bytes).with_context(|| format!("cannot understand {VMLINUX}"))?;
     let mut layout = Layout::resolve(&btf, jiffy_ns)?;
-    layout.lock_down(surroundings.lockdown);
+    layout.reads(surroundings.may_probe);
     attach::attach(&layout, &btf, SIZES, None)
 }
 

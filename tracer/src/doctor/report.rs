@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::kernel::{
     attach::HookStatus,
-    surroundings::{Lockdown, Obstacle, Surroundings},
+    surroundings::{Obstacle, Surroundings},
 };
 
 pub struct Report {
@@ -67,6 +67,7 @@ impl Report {
         writeln!(out, "tracer {} on Linux {}\n", self.version, self.kernel)?;
         match (&self.obstacle, self.blind().count()) {
             (Some(Obstacle { what, fix }), _) => {
+                let what = short(what);
                 writeln!(out, "Tracing is impossible: {what}.\nTo fix it: {fix}.")?;
             }
             (None, 0) => writeln!(out, "Tracing works, and nothing is out of sight.")?,
@@ -106,24 +107,23 @@ impl Report {
                     "{:width$}  not seen: {}: {}",
                     hook.signal,
                     hook.hook,
-                    first_line(error)
+                    short(error)
                 )?,
             }
             if let Some(instead_of) = &hook.instead_of {
-                writeln!(out, "{:width$}  instead of {}", "", first_line(instead_of))?;
+                writeln!(out, "{:width$}  instead of {}", "", short(instead_of))?;
             }
         }
         Ok(())
     }
 
     fn lockdown(&self) -> &'static str {
-        match self.surroundings.lockdown {
-            Lockdown::Confidentiality => {
-                "confidentiality: programs may not read what their types do not reach; boot with \
-                 lockdown=integrity to see it all"
-            }
-            other => other.as_str().unwrap_or("none, or not to be seen here"),
+        if self.surroundings.may_probe {
+            let mode = self.surroundings.lockdown.as_str();
+            return mode.unwrap_or("none, or not to be seen here");
         }
+        "confidentiality: programs may not read what their types do not reach; \
+         boot with lockdown=integrity to see it all"
     }
 
     /// For programs: one object.
@@ -161,6 +161,7 @@ impl Report {
             "missing_capabilities": self.surroundings.missing_capabilities,
             "btf": self.surroundings.has_btf,
             "lockdown": self.surroundings.lockdown.as_str(),
+            "may_probe": self.surroundings.may_probe,
             "attach_ms": self.attach_ms,
             "hooks": hooks,
             "blind": self.blind().collect::<Vec<_>>(),
@@ -170,13 +171,15 @@ impl Report {
 }
 
 /// A verifier's log is many lines; JSON has them all.
-fn first_line(text: &str) -> &str {
-    text.lines().next().unwrap_or_default()
+pub fn short(text: &str) -> &str {
+    let line = text.lines().next().unwrap_or_default();
+    line.split(" Verifier output: ").next().unwrap_or(line)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::kernel::surroundings::Lockdown;
 
     fn hook(signal: &'static str, error: Option<&str>) -> Hook {
         Hook {
@@ -197,6 +200,7 @@ mod tests {
                 has_sysfs: true,
                 has_btf: true,
                 lockdown: Lockdown::Integrity,
+                may_probe: true,
             },
             obstacle: None,
             hooks,
@@ -218,7 +222,10 @@ mod tests {
     fn what_is_blind_comes_first_and_its_reason_with_the_hook() {
         let mut other = hook("accept", None);
         other.instead_of = Some("tp_btf:a (this kernel has no such tracepoint)".to_owned());
-        let hooks = vec![hook("io", Some("refused\nby the verifier")), other];
+        let hooks = vec![
+            hook("io", Some("refused. Verifier output: R1\ninvalid")),
+            other,
+        ];
         let report = report(hooks);
         let text = report.text();
         assert!(
@@ -226,7 +233,7 @@ mod tests {
             "{text}"
         );
         assert!(
-            text.contains("io      not seen: tp_btf:io: refused\n"),
+            text.contains("io      not seen: tp_btf:io: refused.\n"),
             "{text}"
         );
         assert!(
@@ -234,7 +241,10 @@ mod tests {
             "{text}"
         );
         let json = report.json();
-        assert_eq!(json["hooks"][0]["error"], "refused\nby the verifier");
+        assert_eq!(
+            json["hooks"][0]["error"],
+            "refused. Verifier output: R1\ninvalid"
+        );
         assert_eq!(json["blind"], json!(["what it tells"]));
     }
 

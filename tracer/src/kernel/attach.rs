@@ -132,7 +132,11 @@ pub fn attach(
         .iter()
         .map(|signal| serve(&mut ebpf, signal, family, kernel))
         .collect::<Result<Vec<_>>>()?;
-    let scanned = scan(&mut ebpf, &btf);
+    let scanned = if layout.config.may_probe == 0 {
+        Err(anyhow!("lockdown=confidentiality forbids what it reads"))
+    } else {
+        scan(&mut ebpf, &btf)
+    };
     hooks.push(iterated(
         "open_sockets",
         "task_file",

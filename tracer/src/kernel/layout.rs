@@ -6,10 +6,7 @@ use tracer_common::{
     offsets::Offsets,
 };
 
-use super::{
-    btf::{Btf, Field},
-    surroundings::Lockdown,
-};
+use super::btf::{Btf, Field};
 use crate::{core::filter::Filter, event::names::RstReasons};
 
 /// Where the kernel shows its own types.
@@ -88,9 +85,9 @@ impl Layout {
         })
     }
 
-    /// Leaves out what lockdown forbids.
-    pub fn lock_down(&mut self, lockdown: Lockdown) {
-        self.config.may_probe = u32::from(!lockdown.forbids_reading());
+    /// Without `may_probe`, leaves out what is read beyond the kernel's types.
+    pub fn reads(&mut self, may_probe: bool) {
+        self.config.may_probe = u32::from(may_probe);
     }
 
     /// Applies in the kernel what it can of the filter; the pipeline applies all of it.

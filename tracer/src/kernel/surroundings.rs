@@ -4,6 +4,10 @@
 use std::{fs, path::Path};
 
 use anyhow::{Result, bail};
+use aya::{
+    programs::ProgramType,
+    sys::{BpfHelper, is_helper_supported},
+};
 
 use super::{layout::VMLINUX, privilege};
 
@@ -19,6 +23,8 @@ pub struct Surroundings {
     /// The kernel's types.
     pub has_btf: bool,
     pub lockdown: Lockdown,
+    /// Programs may read what their types do not reach; lockdown=confidentiality forbids it.
+    pub may_probe: bool,
 }
 
 /// What the kernel keeps from root.
@@ -26,7 +32,6 @@ pub struct Surroundings {
 pub enum Lockdown {
     None,
     Integrity,
-    /// Programs may not read the kernel's memory but through its types.
     Confidentiality,
     /// The kernel has none, or securityfs is not mounted.
     Unknown,
@@ -41,8 +46,10 @@ pub struct Obstacle {
 
 impl Surroundings {
     pub fn look() -> Self {
+        let missing_capabilities = privilege::missing();
         Surroundings {
-            missing_capabilities: privilege::missing(),
+            may_probe: !missing_capabilities.is_empty() || may_probe(),
+            missing_capabilities,
             has_sysfs: Path::new(SYSFS).is_dir(),
             has_btf: Path::new(VMLINUX).exists(),
             lockdown: fs::read_to_string(LOCKDOWN)
@@ -91,6 +98,12 @@ impl Surroundings {
     }
 }
 
+/// Asks the kernel: where securityfs is not mounted, nothing else says it.
+fn may_probe() -> bool {
+    let helper = BpfHelper::BPF_FUNC_probe_read_kernel;
+    is_helper_supported(ProgramType::RawTracePoint, helper).unwrap_or(true)
+}
+
 impl Lockdown {
     /// `none [integrity] confidentiality`.
     fn parse(text: &str) -> Self {
@@ -104,11 +117,6 @@ impl Lockdown {
             Some("confidentiality") => Lockdown::Confidentiality,
             _ => Lockdown::Unknown,
         }
-    }
-
-    /// Programs may not call bpf_probe_read_kernel.
-    pub fn forbids_reading(self) -> bool {
-        self == Lockdown::Confidentiality
     }
 
     /// As the kernel writes it; `None` when it is not known.
@@ -132,6 +140,7 @@ mod tests {
             has_sysfs: true,
             has_btf: true,
             lockdown: Lockdown::None,
+            may_probe: true,
         }
     }
 
@@ -187,7 +196,5 @@ mod tests {
         for (text, mode) in modes {
             assert_eq!(Lockdown::parse(text).as_str(), mode);
         }
-        assert!(Lockdown::Confidentiality.forbids_reading());
-        assert!(!Lockdown::Integrity.forbids_reading());
     }
 }
