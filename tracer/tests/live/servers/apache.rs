@@ -86,7 +86,7 @@ fn apache() {
     host.client(8001, "", &["read"]);
     host.client(8002, HALF_A_HEADER, &["read"]);
     host.client(8003, GET, &["read"]);
-    host.client(8004, GET_BIG, &["deaf", "4"]);
+    host.client(8004, GET_BIG, &["deaf", "5"]);
     host.client(8005, GET, &["hold", "4"]);
     let cases = [
         Case::new("Timeout 2 (nothing comes)", 8001)

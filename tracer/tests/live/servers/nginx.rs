@@ -75,7 +75,7 @@ fn nginx() {
     host.start(&mut command);
     host.backend(9007, &["silent"]);
     host.backend(9008, &["late", "3"]);
-    host.backend(9009, &["deaf", "4"]);
+    host.backend(9009, &["deaf", "5"]);
     host.backend(9010, &["prompt", "0.3"]);
     host.wait_for((8001..=8010).chain(9007..=9010));
     let tracer = tracer(&host, TIMEOUTS);
@@ -84,8 +84,8 @@ fn nginx() {
     host.client(8002, HALF_A_HEADER, &["read"]);
     host.client(8003, HALF_A_BODY, &["read"]);
     host.client(8004, GET, &["read"]);
-    host.client(8005, GET_BIG, &["deaf", "4"]);
-    host.client(8006, GET_BIG, &["deaf", "4"]);
+    host.client(8005, GET_BIG, &["deaf", "5"]);
+    host.client(8006, GET_BIG, &["deaf", "5"]);
     host.client(8007, GET, &["hold", "4"]);
     host.client(8008, GET, &["hold", "4"]);
     host.client(8009, upload, &["read"]);
