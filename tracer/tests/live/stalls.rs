@@ -25,6 +25,15 @@ pub fn tests() -> Vec<Test> {
         Test::new("stalls::dropped_far_away", nft, dropped_far_away),
         Test::new("stalls::route_lost_here", ip, route_lost_here),
         Test::new("stalls::until_they_answer", nft, until_they_answer),
+        Test::new(
+            "stalls::forgotten",
+            &[
+                Need::Program("ip"),
+                Need::Program("nft"),
+                Need::Asked("LIVE_LONG"),
+            ],
+            forgotten,
+        ),
     ]
 }
 
@@ -116,6 +125,55 @@ fn dropped_far_away() {
                 "{}",
                 stall.text
             );
+        }
+    }
+}
+
+/// Idle for more than a minute, then what is sent is answered with a RST, or never: a box on the way has forgotten the
+/// connection.
+fn forgotten() {
+    const IDLE: Duration = Duration::from_secs(61);
+    let tracer = Tracer::start_with(SMALL);
+    let labs = on_links(LINKS, |link| {
+        let net = Net::new(link);
+        net.sysctl("net.ipv4.tcp_retries2", "3");
+        let pairs = net.pairs(COUNT);
+        pairs.iter().for_each(talk);
+        sleep(IDLE);
+        let resets = link == Link::VethV4;
+        let port = pairs[0].listener_port();
+        if resets {
+            net.firewall(&format!(
+                "tcp flags & rst != 0 accept; tcp dport {port} reject with tcp reset; \
+                 tcp sport {port} reject with tcp reset;"
+            ));
+        } else {
+            net.blackhole(port);
+        }
+        for pair in &pairs {
+            // The RST may come within the call.
+            let _ = pair.x.try_write(100);
+        }
+        until_given_up(&net, &pairs);
+        (net, pairs, resets)
+    });
+    let recording = tracer.finish();
+    for (net, pairs, resets) in &labs {
+        for pair in pairs {
+            let close = if *resets {
+                told(&recording, net, &pair.x, ["tcp_close"]).map(|[close]| close)
+            } else {
+                told(&recording, net, &pair.x, SILENT_CLOSED).map(|[.., close]| close)
+            };
+            let Some(close) = close else { continue };
+            equal(&close, "pattern", "silent_drop");
+            let reason = if *resets {
+                "rst_peer"
+            } else {
+                "timeout_retrans"
+            };
+            equal(&close, "reason", reason);
+            says(&close, "of silence");
         }
     }
 }

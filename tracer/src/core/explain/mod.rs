@@ -144,6 +144,16 @@ impl Teller<'_> {
         ))
     }
 
+    /// What long idleness before the silence may mean.
+    fn forgotten(&self) -> &'static str {
+        match self.end.pattern {
+            Some(Pattern::SilentDrop) => {
+                " after more than a minute of silence, as if something on the way had forgotten the connection"
+            }
+            _ => "",
+        }
+    }
+
     /// Our own deed that ended it; `then`: where the peer's FIN had come first.
     fn we_end(&self, did: &str, then: &str, when: String) -> String {
         let (us, peer, closer) = (self.us(), self.peer(), self.closer());
@@ -262,7 +272,8 @@ impl Teller<'_> {
                 self.decided_by()
             ),
             Reason::TimeoutRetrans => format!(
-                "{peer} acknowledged nothing more: after {} the kernel gave up the connection of {us}{}{}.",
+                "{peer} acknowledged nothing more{}: after {} the kernel gave up the connection of {us}{}{}.",
+                self.forgotten(),
                 plural(u64::from(self.end.retrans.unwrap_or(0)), "retransmission"),
                 self.at_age(),
                 self.decided_by()
