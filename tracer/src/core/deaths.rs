@@ -80,6 +80,14 @@ impl Deaths {
             self.old = std::mem::take(&mut self.young);
         }
         let oom = body.sender == sender::OOM;
+        if oom
+            && let Some(signals) = self.young.get_mut(&body.target_tgid)
+            && signals.last.signal == SIGKILL
+        {
+            // The out-of-memory killer sends SIGKILL to its victim, then marks it.
+            signals.last.oom = true;
+            return;
+        }
         let before = self.young.get(&body.target_tgid);
         let same = before
             .filter(|signals| signals.start_ns == body.target_start_ns && signals.start_ns != 0);
@@ -97,7 +105,6 @@ impl Deaths {
             at_ns: body.head.ts_ns,
             from: body.from,
             sender: body.sender,
-            // The out-of-memory killer marks its victim, then sends it SIGKILL.
             oom: oom || (known_oom && body.sender == sender::KERNEL),
         };
         let signals = Signals {
@@ -287,13 +294,16 @@ mod tests {
     }
 
     #[test]
-    fn want_of_memory_is_told_by_the_mark_before_the_signal() {
+    fn want_of_memory_is_told_by_the_mark_beside_the_signal() {
         let victim = task(7, 100, KILL);
-        let mut deaths = Deaths::default();
-        deaths.note(&sent(KILL, &victim, 10, None, sender::OOM));
-        deaths.note(&sent(KILL, &victim, 10, None, sender::KERNEL));
-        let death = of(&deaths, &victim, 11);
-        assert!(death.oom);
-        assert_eq!(death.told.expect("a signal").by, None);
+        for order in [[sender::KERNEL, sender::OOM], [sender::OOM, sender::KERNEL]] {
+            let mut deaths = Deaths::default();
+            for by in order {
+                deaths.note(&sent(KILL, &victim, 10, None, by));
+            }
+            let death = of(&deaths, &victim, 11);
+            assert!(death.oom, "{order:?}");
+            assert_eq!(death.told.expect("a signal").by, None);
+        }
     }
 }
