@@ -223,7 +223,11 @@ fn cookie_in(line: &Line, key: &str) -> Result<u64, String> {
 /// One record for each end, and each names the other as the logs do.
 fn judge(meeting: &Meeting, recording: &Recording, by_cookie: &HashMap<u64, Vec<&Line>>) {
     let mut wrong = Vec::new();
+    let mut unseen = Unseen::new(recording);
     for (number, cookie, server, server_cookie) in meeting.connections() {
+        if unseen.excuses(by_cookie, cookie) || unseen.excuses(by_cookie, server_cookie) {
+            continue;
+        }
         let ends = (record(by_cookie, cookie), record(by_cookie, server_cookie));
         if [&ends.0, &ends.1]
             .into_iter()
@@ -266,6 +270,27 @@ fn none_wrong(link: &str, wrong: &[String]) {
 }
 
 /// The only record of a socket.
+/// An end of which there is no record. Where nobody could see the ends of a connection, its ports are not known
+/// either, so such ends are counted against the connections that the machine is known to have hidden.
+struct Unseen {
+    hidden: usize,
+}
+
+impl Unseen {
+    fn new(recording: &Recording) -> Unseen {
+        Unseen {
+            hidden: 2 * recording.blind.len(),
+        }
+    }
+
+    /// Whether this end may be one of them.
+    fn excuses(&mut self, by_cookie: &HashMap<u64, Vec<&Line>>, cookie: u64) -> bool {
+        let excused = !by_cookie.contains_key(&cookie) && self.hidden > 0;
+        self.hidden -= usize::from(excused);
+        excused
+    }
+}
+
 fn record<'a>(by_cookie: &HashMap<u64, Vec<&'a Line>>, cookie: u64) -> Result<&'a Line, String> {
     match by_cookie.get(&cookie).map(Vec::as_slice) {
         Some([line]) => Ok(*line),
@@ -647,9 +672,13 @@ fn published(
 /// Each connection is two: the proxy is the other end of both.
 fn judge_proxied(meeting: &Meeting, recording: &Recording, by_cookie: &HashMap<u64, Vec<&Line>>) {
     let mut wrong = Vec::new();
+    let mut unseen = Unseen::new(recording);
     let mut proxies = BTreeSet::new();
     for (number, cookie, server, server_cookie) in meeting.connections() {
         for (side, cookie) in [(&meeting.client, cookie), (server, server_cookie)] {
+            if unseen.excuses(by_cookie, cookie) {
+                continue;
+            }
             let own = record(by_cookie, cookie);
             if own.as_ref().is_ok_and(|own| recording.is_blind(own)) {
                 continue;

@@ -276,6 +276,10 @@ fn nginx_gives_up() {
         .iter()
         .filter(|line| line.int("local_port") == Some(8000))
         .collect();
+    if upstream.is_empty() && recording.is_blind(&end) {
+        println!("note: the end of nginx's upstream came while PID 1 was the current task");
+        return;
+    }
     let ([upstream], [downstream]) = (upstream.as_slice(), downstream.as_slice()) else {
         panic!("nginx has one end on each side: {by_nginx:?}")
     };
