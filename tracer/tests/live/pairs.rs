@@ -279,7 +279,7 @@ struct Unseen {
 impl Unseen {
     fn new(recording: &Recording) -> Unseen {
         Unseen {
-            hidden: 2 * recording.blind.len(),
+            hidden: recording.hidden_ends(),
         }
     }
 

@@ -311,14 +311,28 @@ impl Recording {
         stop["recovered"].as_u64().unwrap_or(0) as usize
     }
 
+    /// Ends of such connections of which there is no record.
+    pub fn hidden_ends(&self) -> usize {
+        let told = |ports: &Ports| self.ends().filter(|line| ports_of(line) == *ports).count();
+        self.blind
+            .iter()
+            .map(|ports| 2_usize.saturating_sub(told(ports)))
+            .sum()
+    }
+
     /// Whether this end's connection had a moment that no BPF program of this machine could see.
     pub fn is_blind(&self, line: &Line) -> bool {
-        let port = |key| line.int(key).unwrap_or(0) as u16;
-        let (local, peer) = (port("local_port"), port("peer_port"));
-        self.blind.contains(&(local.min(peer), local.max(peer)))
+        self.blind.contains(&ports_of(line))
     }
 
     pub fn of_event(&self, event: &str) -> impl Iterator<Item = &Line> {
         self.lines.iter().filter(move |line| line.event() == event)
     }
+}
+
+/// Both ports of a connection, the smaller first.
+fn ports_of(line: &Line) -> Ports {
+    let port = |key| line.int(key).unwrap_or(0) as u16;
+    let (local, peer) = (port("local_port"), port("peer_port"));
+    (local.min(peer), local.max(peer))
 }
