@@ -82,7 +82,8 @@ pub fn run(settings: Settings, shape: Shape) -> Result<()> {
                 Sink::View(session::open(options, &settings.filter, |_| ())?)
             }
         };
-        Tracing::new(settings, shape, layout, facts, attached, sink)?
+        let blind = surroundings.blind();
+        Tracing::new(settings, shape, layout, facts, attached, blind, sink)?
             .serve(signals)
             .await
     })
@@ -151,6 +152,7 @@ impl Tracing {
         layout: Layout,
         facts: Facts,
         attached: Attached,
+        blind: Option<&'static str>,
         sink: Sink,
     ) -> Result<Self> {
         let began_ns = monotonic_ns();
@@ -172,7 +174,9 @@ impl Tracing {
                 attached
                     .hooks
                     .iter()
-                    .filter_map(|hook| hook.blind.map(Label::from))
+                    .filter_map(|hook| hook.blind)
+                    .chain(blind)
+                    .map(Label::from)
                     .collect(),
             ),
             filters: List(
@@ -189,12 +193,15 @@ impl Tracing {
                 tracing::warn!("{} is not attached ({error}): blind for {blind}", hook.hook);
             }
         }
+        if let Some(blind) = blind {
+            tracing::warn!("blind for {blind}");
+        }
         let mut assembler = Assembler::new(run);
         assembler.wall_offset_ns = wall_offset_ns();
         let mut pipeline = Pipeline::new(
             Joiner::new(layout.rst_reasons),
             assembler,
-            Processes::new(began_ns),
+            Processes::new(began_ns, &settings.host_proc),
             settings.filter,
             shape,
             settings.count,

@@ -143,6 +143,10 @@ pub struct Live {
     #[arg(long, value_name = "N", help_heading = "Kernel")]
     pub max_connections: Option<String>,
 
+    /// Where the node's /proc is mounted, for tracing in a container with pids of its own [default: /proc]
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath, help_heading = "Kernel")]
+    pub host_proc: Option<PathBuf>,
+
     #[command(flatten)]
     pub log: Log,
 }

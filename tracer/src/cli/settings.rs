@@ -3,12 +3,18 @@
 use std::{ffi::OsString, path::PathBuf, time::Duration};
 
 use super::{Usage, args, fingerprints, sources::Sources, values};
-use crate::core::{filter::Filter, timeouts::Table};
+use crate::{
+    core::{filter::Filter, timeouts::Table},
+    enrich::procfs,
+};
 
 /// Bytes of the ring buffer unless said otherwise.
 pub const RING_BYTES: u32 = 16 << 20;
 /// Connections that can be tracked at a time unless said otherwise.
 pub const MAX_CONNECTIONS: u32 = 131_072;
+
+/// The node's /proc unless said otherwise.
+pub const HOST_PROC: &str = "/proc";
 
 /// Events that the live view keeps unless said otherwise.
 pub const HISTORY: usize = 10_000;
@@ -33,6 +39,8 @@ pub struct Settings {
     /// A power of two, and a multiple of the page size.
     pub ring_bytes: u32,
     pub max_connections: u32,
+    /// The node's /proc.
+    pub host_proc: PathBuf,
     pub view: View,
     pub log: Log,
 }
@@ -179,11 +187,23 @@ pub fn live(args: args::Live, env: impl Fn(&str) -> Option<OsString>) -> Result<
                 values::max_connections,
             )?
             .unwrap_or(MAX_CONNECTIONS),
+        host_proc: host_proc(from.path("host_proc", args.host_proc)?)?,
         view: view(&mut from, args.view)?,
         log: log(&mut from, args.log)?,
     };
     from.finish()?;
     Ok(settings)
+}
+
+/// One that is named has to be the node's; of /proc itself `tracer doctor` says whether it is.
+fn host_proc(named: Option<PathBuf>) -> Result<PathBuf, Usage> {
+    match named {
+        Some(folder) if !procfs::shows_the_node(&folder) => Err(Usage(format!(
+            "--host-proc {folder:?}: does not show the node's processes; mount the node's /proc there (docker: -v \
+             /proc:/host/proc:ro, Kubernetes: a hostPath volume of /proc)"
+        ))),
+        named => Ok(named.unwrap_or_else(|| HOST_PROC.into())),
+    }
 }
 
 /// The settings of a replay, which reads no configuration file.

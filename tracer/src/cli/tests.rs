@@ -80,6 +80,7 @@ fn without_options_everything_has_its_default() {
             hooks: Hooks::Auto,
             ring_bytes: settings::RING_BYTES,
             max_connections: settings::MAX_CONNECTIONS,
+            host_proc: settings::HOST_PROC.into(),
             view: View {
                 history: settings::HISTORY,
                 theme: None,
@@ -136,6 +137,8 @@ fn every_option_arrives() {
         "3M",
         "--max-connections",
         "1000",
+        "--host-proc",
+        "/proc/",
         "-vv",
         "--log-format",
         "json",
@@ -166,6 +169,7 @@ fn every_option_arrives() {
     assert_eq!(settings.hooks, Hooks::TpBtf);
     assert_eq!(settings.ring_bytes, 4 << 20);
     assert_eq!(settings.max_connections, 1000);
+    assert_eq!(settings.host_proc, PathBuf::from("/proc/"));
     assert_eq!(settings.log.verbosity, 2);
     assert_eq!(settings.log.format, LogFormat::Json);
 }
@@ -210,6 +214,10 @@ fn a_wrong_value_is_told_with_its_place_and_the_accepted_form() {
         (
             &["-o", "xml"][..],
             r#"--output "xml": expected auto, tui, json or text"#,
+        ),
+        (
+            &["--host-proc", "/proc/self"],
+            r#"--host-proc "/proc/self": does not show the node's processes; mount the node's /proc there (docker: -v /proc:/host/proc:ro, Kubernetes: a hostPath volume of /proc)"#,
         ),
         (
             &["--hooks", "kprobe"],

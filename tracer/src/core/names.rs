@@ -13,6 +13,9 @@ pub const PATH_MAX_BYTES: usize = 512;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Place {
     pub cgroup: Label,
+    /// The path begins at the hierarchy's root. In a container it may begin at what the other cgroup and our own have in
+    /// common, which is then not told for a path.
+    pub whole: bool,
     pub container_id: Option<Label>,
     pub runtime: Option<Label>,
     pub pod_uid: Option<Label>,
@@ -24,7 +27,13 @@ pub struct Place {
 impl Place {
     /// The root cgroup says nothing of who runs in it.
     pub fn is_root(&self) -> bool {
-        self.cgroup.as_str() == "/"
+        self.whole && self.cgroup.as_str() == "/"
+    }
+
+    /// Whether its path ends as the other's, of which only the end can be seen.
+    pub fn completes(&self, other: &Place) -> bool {
+        let end = other.cgroup.as_str().trim_end_matches('/');
+        self.whole && self.cgroup.as_str().ends_with(end)
     }
 }
 
@@ -48,7 +57,9 @@ pub trait Names {
 pub fn fill(ids: &mut Ids, named: Named) -> bool {
     let place = named.place.as_deref();
     ids.exe = named.exe;
-    ids.cgroup = place.map(|place| place.cgroup.clone());
+    ids.cgroup = place
+        .filter(|place| place.whole)
+        .map(|place| place.cgroup.clone());
     ids.container_id = place.and_then(|place| place.container_id.clone());
     ids.runtime = place.and_then(|place| place.runtime.clone());
     ids.pod_uid = place.and_then(|place| place.pod_uid.clone());

@@ -52,7 +52,8 @@ impl From<&HookStatus> for Hook {
 
 impl Report {
     fn blind(&self) -> impl Iterator<Item = &'static str> {
-        self.hooks.iter().filter_map(|hook| hook.blind)
+        let of_hooks = self.hooks.iter().filter_map(|hook| hook.blind);
+        of_hooks.chain(self.surroundings.blind())
     }
 
     /// For a person: the answer first, then what it rests on.
@@ -93,6 +94,11 @@ impl Report {
             here(self.surroundings.has_btf)
         )?;
         writeln!(out, "lockdown            {}", self.lockdown())?;
+        writeln!(
+            out,
+            "pids of the node    {}",
+            here(self.surroundings.has_node_pids)
+        )?;
         if self.hooks.is_empty() {
             return Ok(());
         }
@@ -162,6 +168,7 @@ impl Report {
             "btf": self.surroundings.has_btf,
             "lockdown": self.surroundings.lockdown.as_str(),
             "may_probe": self.surroundings.may_probe,
+            "node_pids": self.surroundings.has_node_pids,
             "attach_ms": self.attach_ms,
             "hooks": hooks,
             "blind": self.blind().collect::<Vec<_>>(),
@@ -201,6 +208,7 @@ mod tests {
                 has_btf: true,
                 lockdown: Lockdown::Integrity,
                 may_probe: true,
+                has_node_pids: true,
             },
             obstacle: None,
             hooks,

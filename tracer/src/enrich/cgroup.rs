@@ -17,11 +17,42 @@ const DELETED: &str = " (deleted)";
 /// Digits of a container id.
 const ID_LEN: usize = 64;
 
+/// How deep in each hierarchy our own cgroup namespace begins: /proc tells paths from there.
+#[derive(Default)]
+pub struct View {
+    of_root: String,
+}
+
+impl View {
+    /// `of_kthreadd`: its /proc/2/cgroup. The kernel keeps that thread in the root of every hierarchy.
+    pub fn new(of_kthreadd: String) -> Self {
+        View {
+            of_root: of_kthreadd,
+        }
+    }
+
+    fn v2_depth(&self) -> usize {
+        v2_path(&self.of_root).map_or(0, |path| within_view(path).1)
+    }
+
+    fn v1_depth(&self, controller: &str) -> usize {
+        v1_path(&self.of_root, controller).map_or(0, |path| within_view(path).1)
+    }
+
+    /// The place in the v2 hierarchy.
+    pub fn v2_place(&self, content: &str) -> Option<Place> {
+        Some(place(v2_path(content)?, self.v2_depth()))
+    }
+}
+
 /// Which place a process is in, from its /proc/PID/cgroup. On a hybrid machine hierarchies may disagree (Docker may
 /// use v1 only): one that names a container or pod wins, then one that is not the root.
-pub fn of_process(content: &str) -> Option<Place> {
-    let v1 = V1.iter().filter_map(|wanted| v1_path(content, wanted));
-    let places: Vec<Place> = v2_path(content).into_iter().chain(v1).map(place).collect();
+pub fn of_process(content: &str, view: &View) -> Option<Place> {
+    let v1 = V1.iter().filter_map(|wanted| {
+        let path = v1_path(content, wanted)?;
+        Some(place(path, view.v1_depth(wanted)))
+    });
+    let places: Vec<Place> = view.v2_place(content).into_iter().chain(v1).collect();
     let is_contained = |place: &&Place| place.container_id.is_some() || place.pod_uid.is_some();
     places
         .iter()
@@ -32,7 +63,7 @@ pub fn of_process(content: &str) -> Option<Place> {
 }
 
 /// The path in the v2 hierarchy.
-pub fn v2_path(content: &str) -> Option<&str> {
+fn v2_path(content: &str) -> Option<&str> {
     let path = content.lines().find_map(|line| line.strip_prefix("0::"))?;
     Some(path.strip_suffix(DELETED).unwrap_or(path))
 }
@@ -51,9 +82,9 @@ fn v1_path<'a>(content: &'a str, wanted: &str) -> Option<&'a str> {
     })
 }
 
-/// What a path says.
-pub fn place(path: &str) -> Place {
-    let path = within_view(path);
+/// What a path says. `depth`: of what it begins at, in the hierarchy.
+pub fn place(path: &str, depth: usize) -> Place {
+    let (path, ups) = within_view(path);
     let parts: Vec<&str> = path.split('/').filter(|part| !part.is_empty()).collect();
     // The innermost: containers nest.
     let container = (0..parts.len()).rev().find_map(|at| {
@@ -66,6 +97,7 @@ pub fn place(path: &str) -> Place {
     Place {
         cut: path.len() > PATH_MAX_BYTES,
         cgroup,
+        whole: ups == depth,
         pod_uid: parts
             .iter()
             .rev()
@@ -77,16 +109,19 @@ pub fn place(path: &str) -> Place {
     }
 }
 
-/// From a cgroup namespace of our own, what lies outside of it is shown as `/../…`.
-fn within_view(path: &str) -> &str {
+/// From a cgroup namespace of our own, what lies outside of it is shown as `/../…`. Returns what follows, and how many
+/// levels it goes up.
+fn within_view(path: &str) -> (&str, usize) {
     let mut rest = path;
+    let mut ups = 0;
     while let Some(outer) = rest.strip_prefix("/..") {
         if !outer.is_empty() && !outer.starts_with('/') {
             break;
         }
         rest = outer;
+        ups += 1;
     }
-    if rest.is_empty() { "/" } else { rest }
+    (if rest.is_empty() { "/" } else { rest }, ups)
 }
 
 /// Container id and runtime that one component names.

@@ -59,16 +59,18 @@ struct Entry {
 
 pub struct Containers {
     root: PathBuf,
+    proc: Option<PathBuf>,
     known: FxHashMap<Label, Entry>,
     /// Second, and look-ups in it.
     looked_up: (u64, u32),
 }
 
 impl Containers {
-    /// `root`: of the node's files.
-    pub fn new(root: PathBuf) -> Self {
+    /// `root`: of the node's files. `proc`: its /proc, where it can be seen.
+    pub fn new(root: PathBuf, proc: Option<PathBuf>) -> Self {
         Containers {
             root,
+            proc,
             known: FxHashMap::default(),
             looked_up: (0, 0),
         }
@@ -95,7 +97,8 @@ impl Containers {
             return None;
         }
         let pod_uid = place.pod_uid.as_ref().map(Label::as_str);
-        let called = look_up(&self.root, id.as_str(), pod_uid, pid).map(Arc::new);
+        let process = pid.and_then(|pid| Some(self.proc.as_ref()?.join(pid.to_string())));
+        let called = look_up(&self.root, id.as_str(), pod_uid, process.as_deref()).map(Arc::new);
         let again_ns = match &called {
             Some(_) => u64::MAX,
             None => now_ns + AGAIN.as_nanos() as u64,
@@ -114,9 +117,9 @@ impl Containers {
 }
 
 /// The first file that knows the container; kubelet's know the pod of every runtime.
-fn look_up(root: &Path, id: &str, pod_uid: Option<&str>, pid: Option<u32>) -> Option<Called> {
+fn look_up(root: &Path, id: &str, pod_uid: Option<&str>, process: Option<&Path>) -> Option<Called> {
     kubelet_container(root, id)
-        .or_else(|| docker(root, id, pid))
+        .or_else(|| docker(root, id, process))
         .or_else(|| containerd(root, id))
         .or_else(|| storage(root, id))
         .or_else(|| kubelet_pod(root, pod_uid?))
@@ -182,10 +185,10 @@ struct DockerInner {
     labels: Option<FxHashMap<String, String>>,
 }
 
-fn docker(root: &Path, id: &str, pid: Option<u32>) -> Option<Called> {
+fn docker(root: &Path, id: &str, process: Option<&Path>) -> Option<Called> {
     let usual = root.join("var/lib/docker/containers").join(id);
     let config: DockerConfig = read(&usual.join("config.v2.json")).or_else(|| {
-        let folder = docker_folder(root, id, pid?)?;
+        let folder = docker_folder(root, id, process?)?;
         read(&folder.join("config.v2.json"))
     })?;
     let labels = config.config.labels.unwrap_or_default();
@@ -201,8 +204,8 @@ fn docker(root: &Path, id: &str, pid: Option<u32>) -> Option<Called> {
 
 /// Docker's data may be elsewhere: it mounts /etc/hostname from there. Whoever mounts such a file himself names his own
 /// container at most.
-fn docker_folder(root: &Path, id: &str, pid: u32) -> Option<PathBuf> {
-    let mounts = text(&root.join(format!("proc/{pid}/mountinfo")))?;
+fn docker_folder(root: &Path, id: &str, process: &Path) -> Option<PathBuf> {
+    let mounts = text(&process.join("mountinfo"))?;
     let end = format!("/containers/{id}/hostname");
     let file = mounts
         .lines()

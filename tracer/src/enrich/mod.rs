@@ -3,5 +3,5 @@
 pub mod cgroup;
 mod containers;
 pub mod process;
-mod procfs;
+pub mod procfs;
 mod tree;

@@ -1,20 +1,25 @@
 //! Processes by pid and start time: what they run and where. Each is read once, as early as something is heard of it
 //! (at the start, at its exec, at its first record), and remembered beyond its death.
 
-use std::{collections::VecDeque, fs::File, path::Path, time::Duration};
+use std::{
+    collections::VecDeque,
+    fs::File,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
 use nix::sched::{CloneFlags, setns};
 use rustc_hash::FxHashMap;
 use tracer_common::task::Task;
 
 use super::{
+    cgroup::View,
     containers::Containers,
     procfs::{self, Key},
     tree::Tree,
 };
-use crate::core::names::{Named, Names};
-
-const PROC: &str = "/proc";
+use crate::core::names::{Named, Names, Place};
 
 /// Processes that are remembered, those that could not be read included.
 const KNOWN_MAX: usize = 16_384;
@@ -39,6 +44,9 @@ pub struct Processes {
     known: FxHashMap<Key, Entry>,
     /// Oldest first. A key that was forgotten and read again is in it twice, which only lets it go early.
     order: VecDeque<Key>,
+    /// The /proc of the node. Without it, nobody is asked: another's pids are not those of records.
+    proc: Option<PathBuf>,
+    view: View,
     tree: Tree,
     containers: Containers,
     /// Time of the newest record: no clock has to be asked.
@@ -49,23 +57,30 @@ pub struct Processes {
 
 impl Processes {
     /// Reads every process that there is.
-    pub fn new(now_ns: u64) -> Self {
-        enter_initial_cgroup_namespace();
-        let mut processes = Processes::empty(now_ns);
-        let proc = Path::new(PROC);
-        let keys = procfs::pids(proc).filter_map(|pid| Key::now(proc, pid));
-        for key in keys.take(SCAN_MAX) {
-            processes.refresh(key);
+    pub fn new(now_ns: u64, proc: &Path) -> Self {
+        let mut processes = Processes::empty(now_ns, proc);
+        if let Some(proc) = processes.proc.clone() {
+            let keys = procfs::pids(&proc).filter_map(|pid| Key::now(&proc, pid));
+            for key in keys.take(SCAN_MAX) {
+                processes.refresh(key);
+            }
         }
         processes
     }
 
-    fn empty(now_ns: u64) -> Self {
+    fn empty(now_ns: u64, proc: &Path) -> Self {
+        let proc = procfs::shows_the_node(proc).then(|| proc.to_owned());
+        let view = proc.as_deref().map(|proc| {
+            enter_initial_cgroup_namespace(proc);
+            procfs::view(proc)
+        });
         Processes {
             known: FxHashMap::default(),
             order: VecDeque::new(),
+            view: view.unwrap_or_default(),
             tree: Tree::new(),
-            containers: Containers::new("/".into()),
+            containers: Containers::new("/".into(), proc.clone()),
+            proc,
             now_ns,
             execs: (0, 0),
         }
@@ -105,9 +120,11 @@ impl Processes {
 
     /// Reads a process. What was known of one that is gone stays.
     fn refresh(&mut self, key: Key) {
-        let read = procfs::read(Path::new(PROC), key);
-        if let Some(path) = read.as_ref().and_then(|read| read.v2_path.as_deref()) {
-            self.tree.learn(path);
+        let proc = self.proc.as_deref();
+        let read = proc.and_then(|proc| procfs::read(proc, &self.view, key));
+        let v2_place = read.as_ref().and_then(|read| read.v2_place.as_ref());
+        if let Some(place) = v2_place.filter(|place| place.whole && !place.cut) {
+            self.tree.learn(place.cgroup.as_str());
         }
         let read = read.map(|read| read.named);
         if let Some(place) = read.as_ref().and_then(|named| named.place.as_deref()) {
@@ -152,9 +169,13 @@ impl Names for Processes {
                 .map(|entry| entry.named.clone())
                 .unwrap_or_default();
         }
-        if named.place.as_deref().is_none_or(|place| place.is_root()) {
+        if named
+            .place
+            .as_deref()
+            .is_none_or(|place| place.is_root() || !place.whole)
+        {
             let of_socket = self.tree.place(cgroup_id, self.now_ns);
-            named.place = of_socket.or(named.place);
+            named.place = better(named.place, of_socket);
         }
         named.called = named.place.as_deref().and_then(|place| {
             let pid = task.is_known().then_some(task.tgid);
@@ -164,11 +185,19 @@ impl Names for Processes {
     }
 }
 
-/// In a container, /proc shows cgroups as our own cgroup namespace has them, so that other containers lose their
-/// names. With the host's processes in sight, PID 1's namespace shows them whole; without, it is our own.
-fn enter_initial_cgroup_namespace() {
-    if let Ok(initial) = File::open("/proc/1/ns/cgroup") {
-        // Without the privilege the paths that can be seen have to do.
+/// The socket's place, unless the process's own is known and is another: a socket can be handed on.
+fn better(of_process: Option<Arc<Place>>, of_socket: Option<Arc<Place>>) -> Option<Arc<Place>> {
+    match (&of_process, &of_socket) {
+        (Some(process), Some(socket)) if !process.whole && !socket.completes(process) => of_process,
+        _ => of_socket.or(of_process),
+    }
+}
+
+/// In a container, /proc shows cgroups as our own cgroup namespace has them, so that other containers lose part of their
+/// paths. The namespace of the node's PID 1 shows them whole.
+fn enter_initial_cgroup_namespace(proc: &Path) {
+    if let Ok(initial) = File::open(proc.join("1/ns/cgroup")) {
+        // Without the privilege the parts that can be seen have to do.
         let _ = setns(initial, CloneFlags::CLONE_NEWCGROUP);
     }
 }
@@ -214,7 +243,7 @@ mod tests {
     fn what_was_read_survives_the_process() {
         let (mut child, task) = child();
         wait_for_exec(&task);
-        let mut processes = Processes::empty(0);
+        let mut processes = Processes::empty(0, Path::new("/proc"));
         processes.seen(&task, 1);
         child.kill().expect("a child");
         child.wait().expect("a child");
@@ -231,7 +260,7 @@ mod tests {
     #[test]
     fn a_dead_process_is_asked_for_once_and_nobody_answers_for_it() {
         let own = task(std::process::id(), 0);
-        let mut processes = Processes::empty(0);
+        let mut processes = Processes::empty(0, Path::new("/proc"));
         processes.seen(&own, 1);
         assert_eq!(processes.name(&own, 0), Named::default());
         assert_eq!(processes.known.len(), 1);
@@ -246,7 +275,7 @@ mod tests {
     #[test]
     fn another_executable_replaces_the_first_and_none_is_better_than_the_wrong_one() {
         let (mut child, task) = child();
-        let mut processes = Processes::empty(0);
+        let mut processes = Processes::empty(0, Path::new("/proc"));
         processes.seen(&task, 1);
         child.kill().expect("a child");
         child.wait().expect("a child");
@@ -256,7 +285,7 @@ mod tests {
 
     #[test]
     fn it_is_bounded_and_the_oldest_go_first() {
-        let mut processes = Processes::empty(0);
+        let mut processes = Processes::empty(0, Path::new("/proc"));
         for start in 0..KNOWN_MAX as u64 + 10 {
             // No such pid: above the largest that the kernel gives.
             processes.seen(&task(1 << 30, start * 10_000_000), 1);
@@ -266,9 +295,38 @@ mod tests {
         assert!(!processes.known.contains_key(&Key::new(1 << 30, 0)));
     }
 
+    /// As in a container: its /proc has other pids, and perhaps a process with the same one.
+    #[test]
+    fn without_the_proc_of_the_node_nobody_is_named() {
+        let (mut child, task) = child();
+        for proc in ["/nowhere", "/proc/self/task"] {
+            let mut processes = Processes::new(0, Path::new(proc));
+            processes.seen(&task, 1);
+            processes.renamed(&task, 1);
+            assert_eq!(processes.name(&task, 0), Named::default(), "{proc}");
+        }
+        child.kill().expect("a child");
+        child.wait().expect("a child");
+    }
+
+    fn place(path: &str, depth: usize) -> Option<Arc<Place>> {
+        Some(Arc::new(crate::enrich::cgroup::place(path, depth)))
+    }
+
+    #[test]
+    fn a_socket_completes_what_its_process_is_seen_in_and_contradicts_it_not() {
+        let (part, whole, other) = (place("/../b", 2), place("/a/b", 0), place("/a/c", 0));
+        assert_eq!(better(part.clone(), whole.clone()), whole);
+        assert_eq!(better(part.clone(), other.clone()), part);
+        assert_eq!(better(part.clone(), None), part);
+        assert_eq!(better(place("/", 0), other.clone()), other);
+        assert_eq!(better(None, other.clone()), other);
+        assert_eq!(better(place("/", 2), other.clone()), other);
+    }
+
     #[test]
     fn the_cgroup_of_a_socket_without_a_process() {
-        let mut processes = Processes::empty(0);
+        let mut processes = Processes::empty(0, Path::new("/proc"));
         let named = processes.name(&Task::NONE, 1);
         assert_eq!(named.place.expect("the root").cgroup.as_str(), "/");
         assert_eq!(processes.name(&Task::NONE, 0), Named::default());

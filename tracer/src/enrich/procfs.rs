@@ -2,9 +2,9 @@
 
 use std::{fs, io, os::unix::ffi::OsStrExt, path::Path, sync::Arc};
 
-use super::cgroup;
+use super::cgroup::{self, View};
 use crate::{
-    core::names::{Named, PATH_MAX_BYTES},
+    core::names::{Named, PATH_MAX_BYTES, Place},
     event::text::Label,
 };
 
@@ -41,22 +41,47 @@ impl Key {
     }
 }
 
-/// Field 22 of /proc/PID/stat. The second is a name in parentheses that may contain anything.
+/// The kernel's first thread after init, in the initial pid namespace alone.
+const KTHREADD: u32 = 2;
+
+/// `PF_KTHREAD` of `linux/sched.h`: no process can have it.
+const PF_KTHREAD: u64 = 0x20_0000;
+
+/// Whether this is the /proc of the initial pid namespace, whose pids records tell. Elsewhere somebody else may have the
+/// same pid.
+pub fn shows_the_node(proc: &Path) -> bool {
+    let stat = fs::read(proc.join(KTHREADD.to_string()).join("stat"));
+    let flags = stat.ok().and_then(|stat| field(&stat, 9));
+    flags.is_some_and(|flags| flags & PF_KTHREAD != 0)
+}
+
+/// From where this /proc tells cgroups.
+pub fn view(proc: &Path) -> View {
+    let of_kthreadd = fs::read_to_string(proc.join(KTHREADD.to_string()).join("cgroup"));
+    View::new(of_kthreadd.unwrap_or_default())
+}
+
 fn start_ticks(stat: &[u8]) -> Option<u64> {
+    field(stat, 22)
+}
+
+/// A field of /proc/PID/stat, counted from 1, after the second, a name in parentheses that may contain anything.
+fn field(stat: &[u8], number: usize) -> Option<u64> {
     let name_end = memchr::memrchr(b')', stat)?;
     let rest = std::str::from_utf8(&stat[name_end + 1..]).ok()?;
-    rest.split_ascii_whitespace().nth(19)?.parse().ok()
+    let after_name = number.checked_sub(3)?;
+    rest.split_ascii_whitespace().nth(after_name)?.parse().ok()
 }
 
 /// What could be read of a process.
 pub struct Read {
     pub named: Named,
-    /// Its path in the v2 hierarchy.
-    pub v2_path: Option<String>,
+    /// Its place in the v2 hierarchy.
+    pub v2_place: Option<Place>,
 }
 
 /// `None`: it is gone.
-pub fn read(proc: &Path, key: Key) -> Option<Read> {
+pub fn read(proc: &Path, view: &View, key: Key) -> Option<Read> {
     let folder = proc.join(key.pid.to_string());
     let (exe, ended) = match fs::read_link(folder.join("exe")) {
         Ok(target) => (Some(exe(target.as_os_str().as_bytes())), false),
@@ -69,12 +94,12 @@ pub fn read(proc: &Path, key: Key) -> Option<Read> {
         return None;
     }
     let content = String::from_utf8_lossy(&content);
-    let v2_path = cgroup::v2_path(&content);
+    let v2_place = view.v2_place(&content);
     let place = if ended {
         // In v1 a zombie is shown in the root, wherever it was.
-        v2_path.map(cgroup::place)
+        v2_place.clone()
     } else {
-        cgroup::of_process(&content)
+        cgroup::of_process(&content, view)
     };
     let (exe, exe_cut) = exe.unzip();
     Some(Read {
@@ -84,7 +109,7 @@ pub fn read(proc: &Path, key: Key) -> Option<Read> {
             place: place.map(Arc::new),
             called: None,
         },
-        v2_path: v2_path.map(str::to_owned),
+        v2_place,
     })
 }
 
@@ -135,7 +160,7 @@ mod tests {
     fn this_process_and_nobody_with_its_pid() {
         let proc = Path::new("/proc");
         let key = Key::now(proc, std::process::id()).expect("this process");
-        let read_now = read(proc, key).expect("this process");
+        let read_now = read(proc, &view(proc), key).expect("this process");
         let own = std::env::current_exe().expect("this program");
         let exe = read_now.named.exe.expect("this program");
         assert_eq!(exe.as_str(), own.to_str().expect("a path of ours"));
@@ -143,7 +168,7 @@ mod tests {
             start_ticks: key.start_ticks - 1,
             ..key
         };
-        assert!(read(proc, earlier).is_none());
+        assert!(read(proc, &view(proc), earlier).is_none());
         assert!(pids(proc).any(|pid| pid == std::process::id()));
     }
 }

@@ -60,7 +60,7 @@ impl Tree {
         self.known.get(&id).cloned()
     }
 
-    /// Remembers the cgroup of a process that lives, for when it and its cgroup are gone.
+    /// Remembers the cgroup of a process that lives, for when it and its cgroup are gone. `path`: from the root.
     pub fn learn(&mut self, path: &str) {
         let Some(mount) = &self.mount else { return };
         let folder = mount.join(path.trim_start_matches('/'));
@@ -77,7 +77,7 @@ impl Tree {
             // Most of them are gone; who is there is found again.
             self.known.clear();
         }
-        self.known.insert(id, Arc::new(cgroup::place(path)));
+        self.known.insert(id, Arc::new(cgroup::place(path, 0)));
     }
 
     /// Breadth first: containers are not deep.

@@ -1,7 +1,7 @@
 //! What stands between this process and the kernel, looked at before anything is tried: the same
 //! words for a run that cannot begin and for `tracer doctor`.
 
-use std::{fs, path::Path};
+use std::{fs, os::unix::fs::MetadataExt, path::Path};
 
 use anyhow::{Result, bail};
 use aya::{
@@ -15,6 +15,10 @@ use super::{layout::VMLINUX, privilege};
 const SYSFS: &str = "/sys/kernel";
 const LOCKDOWN: &str = "/sys/kernel/security/lockdown";
 
+/// `PID_NS_INIT_INO` of `linux/nsfs.h`: the namespace of the node.
+const INITIAL_PIDS: u64 = 0xefff_fffc;
+const OWN_PIDS: &str = "/proc/self/ns/pid";
+
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Surroundings {
     /// Capabilities that tracing needs and this process does not have.
@@ -25,6 +29,8 @@ pub struct Surroundings {
     pub lockdown: Lockdown,
     /// Programs may read what their types do not reach; lockdown=confidentiality forbids it.
     pub may_probe: bool,
+    /// The kernel shows this process those of the whole node, not of a container.
+    pub has_node_pids: bool,
 }
 
 /// What the kernel keeps from root.
@@ -54,7 +60,16 @@ impl Surroundings {
             has_btf: Path::new(VMLINUX).exists(),
             lockdown: fs::read_to_string(LOCKDOWN)
                 .map_or(Lockdown::Unknown, |text| Lockdown::parse(&text)),
+            has_node_pids: fs::metadata(OWN_PIDS).is_ok_and(|pids| pids.ino() == INITIAL_PIDS),
         }
+    }
+
+    /// What cannot be seen, whatever is attached.
+    pub fn blind(&self) -> Option<&'static str> {
+        (!self.has_node_pids).then_some(
+            "owners of connections that are open at the start and idle since, and executables unless --host-proc \
+             names the node's /proc: this container has pids of its own (docker: --pid=host, Kubernetes: hostPID)",
+        )
     }
 
     /// The first thing that has to be mended.
@@ -141,6 +156,7 @@ mod tests {
             has_btf: true,
             lockdown: Lockdown::None,
             may_probe: true,
+            has_node_pids: true,
         }
     }
 
@@ -180,6 +196,17 @@ mod tests {
             assert!(obstacle.what.contains(what), "{obstacle:?}");
             assert!(obstacle.fix.contains(fix), "{obstacle:?}");
         }
+    }
+
+    #[test]
+    fn a_container_without_the_pids_of_the_node_is_told_so() {
+        assert_eq!(good().blind(), None);
+        let contained = Surroundings {
+            has_node_pids: false,
+            ..good()
+        };
+        assert_eq!(contained.obstacle(), None);
+        assert!(contained.blind().expect("blind").contains("--pid=host"));
     }
 
     #[test]

@@ -91,28 +91,56 @@ fn paths() {
         let path = text(path);
         let expected = Place {
             cgroup: path.as_str().into(),
+            whole: true,
             container_id: label(*container_id),
             runtime: label(*runtime),
             pod_uid: label(*pod_uid),
             unit: label(*unit),
             cut: false,
         };
-        assert_eq!(place(&path), expected, "{path}");
+        assert_eq!(place(&path, 0), expected, "{path}");
+    }
+}
+
+/// Depth of our own namespace, path that it shows → what is known of the path, whether that is all, container.
+#[rustfmt::skip]
+const VIEWS: &[(usize, &str, &str, bool, Text)] = &[
+    // From /docker/OTHER.
+    (2, "/../..", "/", true, None),
+    (2, "/../ID", "/ID", false, Some("ID")),
+    (2, "/../../system.slice/docker-ID.scope", "/system.slice/docker-ID.scope", true, Some("ID")),
+    (2, "/", "/", false, None),
+    (2, "/nested", "/nested", false, None),
+    // From a pod.
+    (4, "/../../kubepods-burstable-podPOD_.slice/crio-ID.scope", "/kubepods-burstable-podPOD_.slice/crio-ID.scope", false, Some("ID")),
+    (4, "/../../../../init.scope", "/init.scope", true, None),
+    // From the root.
+    (0, "/..hidden/ID", "/..hidden/ID", true, Some("ID")),
+];
+
+#[test]
+fn from_a_cgroup_namespace_of_our_own() {
+    for (depth, path, cgroup, whole, container_id) in VIEWS {
+        let place = place(&text(path), *depth);
+        assert_eq!(place.cgroup.as_str(), text(cgroup), "{path}");
+        assert_eq!(place.whole, *whole, "{path}");
+        assert_eq!(place.container_id, label(*container_id), "{path}");
     }
 }
 
 #[test]
-fn from_a_cgroup_namespace_of_our_own() {
-    for (path, cgroup, container_id) in [
-        ("/../../docker/ID", "/docker/ID", Some("ID")),
-        ("/../ID", "/ID", Some("ID")),
-        ("/..", "/", None),
-        ("/../..", "/", None),
-        ("/..hidden/ID", "/..hidden/ID", Some("ID")),
+fn each_hierarchy_is_seen_from_a_depth_of_its_own() {
+    let view = View::new("3:cpu:/..\n1:name=systemd:/\n0::/../..\n".to_owned());
+    for (content, whole) in [
+        ("0::/../../a", true),
+        ("0::/../a", false),
+        ("0::/a", false),
+        ("3:cpu:/../a", true),
+        ("3:cpu:/a", false),
+        ("1:name=systemd:/a", true),
     ] {
-        let place = place(&text(path));
-        assert_eq!(place.cgroup.as_str(), text(cgroup), "{path}");
-        assert_eq!(place.container_id, label(container_id), "{path}");
+        let place = of_process(content, &view).expect("a place");
+        assert_eq!(place.whole, whole, "{content}");
     }
 }
 
@@ -167,7 +195,7 @@ const FILES: &[(&str, Option<&str>)] = &[
 #[test]
 fn files_of_v1_hybrid_and_v2() {
     for (content, path) in FILES {
-        let told = of_process(&text(content)).map(|place| place.cgroup);
+        let told = of_process(&text(content), &View::default()).map(|place| place.cgroup);
         assert_eq!(told, label(*path), "{content}");
     }
 }
@@ -175,7 +203,7 @@ fn files_of_v1_hybrid_and_v2() {
 #[test]
 fn a_long_path_is_cut_and_says_so_but_its_container_is_found() {
     let path = format!("/{}/docker-{ID}.scope", "a".repeat(PATH_MAX_BYTES));
-    let place = place(&path);
+    let place = place(&path, 0);
     assert!(place.cut);
     assert!(place.cgroup.as_str().len() <= PATH_MAX_BYTES);
     assert_eq!(place.container_id, label(Some("ID")));

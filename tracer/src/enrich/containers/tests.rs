@@ -23,7 +23,7 @@ impl Node {
     }
 
     fn called(&self) -> Option<[Option<String>; 3]> {
-        let mut containers = Containers::new(self.0.clone());
+        let mut containers = Containers::new(self.0.clone(), Some(self.0.join("proc")));
         let called = containers.called(&place(), Some(7), 1)?;
         let text = |label: &Option<Label>| label.as_ref().map(|label| label.as_str().to_owned());
         let Called {
@@ -44,6 +44,7 @@ impl Drop for Node {
 fn place() -> Place {
     Place {
         cgroup: "/".into(),
+        whole: true,
         container_id: Some(ID.into()),
         runtime: None,
         pod_uid: Some(UID.into()),
@@ -176,7 +177,7 @@ fn an_id_that_is_none_makes_no_path() {
     for id in ["web", "..", "../containers/web"] {
         let mut place = place();
         place.container_id = Some(id.into());
-        let mut containers = Containers::new(node.0.clone());
+        let mut containers = Containers::new(node.0.clone(), None);
         assert_eq!(containers.called(&place, None, 1), None, "{id}");
     }
 }
@@ -184,7 +185,7 @@ fn an_id_that_is_none_makes_no_path() {
 #[test]
 fn it_is_remembered_looked_for_again_and_not_too_often() {
     let node = Node::new();
-    let mut containers = Containers::new(node.0.clone());
+    let mut containers = Containers::new(node.0.clone(), None);
     assert_eq!(containers.called(&place(), None, 1), None);
     let file = format!("var/lib/docker/containers/{ID}/config.v2.json");
     node.file(&file, r#"{"Name":"/web"}"#);
