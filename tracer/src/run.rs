@@ -32,6 +32,7 @@ use crate::{
         surroundings::Surroundings,
     },
     pipeline::Pipeline,
+    service::Supervisor,
     sink::{Shape, Sink, view_options, writer::Writer},
     tui::{
         model::{Source, Status},
@@ -140,6 +141,7 @@ struct Tracing {
     attached: Attached,
     pipeline: Pipeline,
     sink: Sink,
+    supervisor: Supervisor,
     losses: Losses,
     began_ns: u64,
     ends_at: Option<Instant>,
@@ -208,10 +210,17 @@ impl Tracing {
         );
         let start = pipeline.own_event(Kind::Start, began_ns, Body::Start(start));
         pipeline.write(start);
+        let supervisor = Supervisor::from_env();
+        supervisor.ready(&format!(
+            "{} of {} hooks attached",
+            attached.attached_hooks(),
+            attached.hooks.len()
+        ));
         Ok(Tracing {
             attached,
             pipeline,
             sink,
+            supervisor,
             losses: Losses::default(),
             began_ns,
             ends_at: settings.duration.map(|duration| Instant::now() + duration),
@@ -309,6 +318,7 @@ impl Tracing {
     }
 
     fn housekeep(&mut self) {
+        self.supervisor.alive();
         self.pipeline.assembler.wall_offset_ns = wall_offset_ns();
         self.attached.flush_log();
         self.tell_losses();
@@ -379,6 +389,7 @@ impl Tracing {
             drop(self.attached);
             return self.sink.finish(Duration::ZERO);
         }
+        self.supervisor.stopping();
         // What was seen is told, also what was still waiting for more.
         while self.round() {}
         self.expire(u64::MAX);

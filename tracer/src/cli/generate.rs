@@ -12,7 +12,7 @@ use crate::{
 };
 
 /// Every setting, commented out, with its default or an example.
-const CONFIG: &str = include_str!("config.toml");
+const CONFIG: &str = include_str!("../../../deploy/tracer.toml");
 
 pub fn text(what: Generate) -> String {
     match what {

@@ -18,6 +18,7 @@ mod pooled;
 mod resets;
 mod rows;
 mod servers;
+mod service;
 mod stalls;
 mod stories;
 mod timeouts;
@@ -76,6 +77,7 @@ fn main() {
         healthy::tests(),
         names::tests(),
         servers::tests(),
+        service::tests(),
         load::tests(),
         tui::tests(),
     ];

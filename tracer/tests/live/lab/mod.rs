@@ -16,6 +16,7 @@ pub mod schema;
 pub mod tracefs;
 pub mod tracer;
 pub mod turn;
+pub mod unit;
 
 /// What a panic said.
 pub fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {

@@ -1,0 +1,226 @@
+//! deploy/systemd and deploy/logrotate.d: the unit as systemd sees it, the tracer with exactly what the unit leaves it,
+//! and rotation under load.
+
+use std::{
+    fs,
+    os::{
+        linux::fs::MetadataExt,
+        unix::{net::UnixDatagram, process::CommandExt},
+    },
+    path::Path,
+    process::{Child, Command, Stdio},
+    thread::sleep,
+    time::{Duration, Instant},
+};
+
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
+
+use crate::{
+    Test,
+    lab::{
+        folder::Folder,
+        link::{Link, Net},
+        needs::Need,
+        schema,
+        tracer::{Line, binary},
+        unit::{SYSCALLS, Unit, deploy},
+    },
+};
+
+pub fn tests() -> Vec<Test> {
+    let systemd = Need::Program("systemd-analyze");
+    vec![
+        Test::new("service::systemd_accepts_the_unit", &[systemd], accepted),
+        Test::new(
+            "service::runs_within_the_unit",
+            &[systemd, Need::File(SYSCALLS), Need::Program("ip")],
+            runs_within_the_unit,
+        ),
+    ]
+}
+
+/// systemd's own opinion of how much the service could do, in tenths: 28 of 100 when this was written.
+const EXPOSURE_MAX: &str = "--threshold=30";
+
+fn accepted() {
+    let folder = Folder::new();
+    let unit = fs::read_to_string(deploy("systemd/tracer.service")).expect("the unit");
+    // The man page and the binary are where a package puts them, and there is none here.
+    let unit = unit
+        .replace("/usr/bin/tracer", &binary().display().to_string())
+        .replace("Documentation=man:tracer(8)\n", "");
+    let file = folder.file("tracer.service");
+    fs::write(&file, unit).expect("the folder is ours");
+    for args in [
+        &["verify", "--man=no"][..],
+        &["security", "--offline=true", "--no-pager", EXPOSURE_MAX],
+    ] {
+        let mut command = Command::new("systemd-analyze");
+        let output = command.args(args).arg(&file).output().expect("a need");
+        assert!(output.status.success(), "{args:?}: {output:?}");
+        let told = String::from_utf8_lossy(&output.stderr);
+        // systemd speaks of the machine's other units too.
+        let ours: Vec<_> = told
+            .lines()
+            .filter(|line| line.contains("tracer"))
+            .collect();
+        assert!(ours.is_empty(), "{args:?}: {ours:?}");
+    }
+}
+
+/// As systemd listens to its services.
+struct Notifications {
+    socket: UnixDatagram,
+    heard: String,
+}
+
+impl Notifications {
+    fn hear(&mut self, text: &str) {
+        let deadline = Instant::now() + PATIENCE;
+        let mut bytes = [0; 4096];
+        while !self.heard.contains(text) {
+            let left = deadline.saturating_duration_since(Instant::now());
+            assert!(!left.is_zero(), "{text} is to be said: {:?}", self.heard);
+            self.socket.set_read_timeout(Some(left)).expect("a timeout");
+            if let Ok(length) = self.socket.recv(&mut bytes) {
+                self.heard += &String::from_utf8_lossy(&bytes[..length]);
+            }
+        }
+    }
+}
+
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// It says when it is ready, alive and ending, attributes a broken pipe with the few capabilities that are left, and
+/// speaks to the journal in its way.
+fn runs_within_the_unit() {
+    let folder = Folder::new();
+    let logs = folder.file("log");
+    fs::create_dir(&logs).expect("the folder is ours");
+    let log = logs.join("events.ndjson");
+    let unit = Unit::read();
+    assert_eq!(unit.get("Type"), "notify");
+    let mut command = unit.command(&[
+        ("/etc/tracer/tracer.toml", &deploy("tracer.toml")),
+        ("/var/log/tracer/events.ndjson", &log),
+    ]);
+    let notify = folder.file("notify");
+    let socket = UnixDatagram::bind(&notify).expect("the folder is ours");
+    let mut systemd = Notifications {
+        socket,
+        heard: String::new(),
+    };
+    let journal = folder.file("journal");
+    let stderr = fs::File::create(&journal).expect("the folder is ours");
+    let of_journal = stderr.metadata().expect("it is open");
+    command
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .env("NOTIFY_SOCKET", &notify)
+        .env("WATCHDOG_USEC", "30000000")
+        .env(
+            "JOURNAL_STREAM",
+            format!("{}:{}", of_journal.st_dev(), of_journal.st_ino()),
+        )
+        .stderr(stderr)
+        .process_group(0);
+    unit.confine(&mut command, &logs);
+    let mut tracer = Running(command.spawn().expect("the tracer"));
+    let failed = || fs::read_to_string(&journal).unwrap_or_default();
+    wait_for("`start`, or what keeps it", || {
+        log_has(&log, |line| line.event() == "start") || !failed().is_empty()
+    });
+    assert_eq!(failed(), "", "nothing to complain of");
+    systemd.hear("READY=1\nSTATUS=");
+    systemd.hear("WATCHDOG=1\n");
+    let capabilities = fs::read_to_string(format!("/proc/{}/status", tracer.0.id()));
+    let capabilities = capabilities.expect("it runs");
+    let left = capabilities
+        .lines()
+        .find_map(|line| line.strip_prefix("CapEff:"));
+    let left = u64::from_str_radix(left.expect("a line").trim(), 16).expect("hex digits");
+    let names = unit.get("CapabilityBoundingSet").split_whitespace();
+    assert_eq!(left.count_ones() as usize, names.count(), "{left:x}");
+
+    let net = Net::new(Link::LoV4);
+    let pid = broken_pipe(&net);
+    let is_it = |line: &Line| {
+        line.is_end()
+            && line.str("reason") == Some("fin_peer_rst")
+            && line.int("pid") == Some(pid)
+            && line.int("netns") == Some(net.client_ns.inode() as i64)
+    };
+    wait_for("the broken pipe", || log_has(&log, is_it));
+    let lines = lines_of(&log);
+    let end = lines.iter().find(|line| is_it(line)).expect("it was there");
+    assert!(schema::check(end).is_empty(), "{:?}", schema::check(end));
+    let me = std::env::current_exe().expect("it runs");
+    assert_eq!(end.str("exe"), me.to_str(), "{}", end.text);
+    assert!(end.str("cgroup").is_some(), "{}", end.text);
+    assert_eq!(end.str("errno"), Some("EPIPE"), "{}", end.text);
+    let start = &lines[0].json;
+    assert_eq!(start["blind"], serde_json::json!([]), "nothing is blind");
+
+    // A fault: its file cannot be opened anew.
+    let aside = logs.join("aside");
+    fs::rename(&log, &aside).expect("the folder is ours");
+    fs::create_dir(&log).expect("the folder is ours");
+    let process = Pid::from_raw(tracer.0.id() as i32);
+    kill(process, Signal::SIGHUP).expect("it runs");
+    wait_for("an error", || failed().contains("events.ndjson"));
+    assert!(failed().starts_with("<3>cannot open"), "{}", failed());
+
+    kill(process, Signal::SIGTERM).expect("it runs");
+    systemd.hear("STOPPING=1\n");
+    let status = tracer.0.wait().expect("a child");
+    assert_eq!(status.code(), Some(0));
+    let last = lines_of(&aside).pop().expect("lines");
+    assert_eq!(last.event(), "stop", "the old file is better than none");
+}
+
+/// The process that wrote into a closed connection.
+fn broken_pipe(net: &Net) -> i64 {
+    let pairs = net.pairs(1);
+    let (x, y) = (&pairs[0].x, &pairs[0].y);
+    y.close();
+    x.read_eof();
+    x.write(10);
+    net.wait_for("the RST", PATIENCE, || x.state() == CLOSE);
+    assert_eq!(x.try_write(10).unwrap_err().errno, libc::EPIPE);
+    x.close();
+    i64::from(x.agent.pid)
+}
+
+/// tcp_info's number.
+const CLOSE: usize = 7;
+
+struct Running(Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn lines_of(file: &Path) -> Vec<Line> {
+    let text = fs::read_to_string(file).unwrap_or_default();
+    text.lines()
+        .map(|line| Line::new(line.to_owned()))
+        .collect()
+}
+
+fn log_has(file: &Path, is_it: impl Fn(&Line) -> bool) -> bool {
+    lines_of(file).iter().any(is_it)
+}
+
+fn wait_for(what: &str, mut done: impl FnMut() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !done() {
+        assert!(Instant::now() < deadline, "waited in vain for {what}");
+        sleep(Duration::from_millis(20));
+    }
+}
