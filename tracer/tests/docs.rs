@@ -7,7 +7,7 @@ use std::fmt::Write;
 use serde_json::Value;
 use tracer::core::timeouts::BUILT_IN;
 use tracer::event::{
-    Called, End, Head, Ids, Key, Keys,
+    Called, End, Head, Ids, Key, Keys, Shortened,
     json::Json,
     schema,
     values::{
@@ -150,9 +150,9 @@ fn reference() -> String {
         if matches!(kind, Kind::TcpClose | Kind::TcpConnectFailed) {
             continue;
         }
-        // Of a connection's event the first and the last are common ones.
+        // Of a connection's event the first and the last two are common ones.
         let keys = match schema::groups(*kind) {
-            [own] | [_, own, _] => *own,
+            [own, _] | [_, own, _, _] => *own,
             _ => &[],
         };
         table(&mut out, &format!("Then, in `{kind}`"), keys, &lists);
@@ -161,6 +161,12 @@ fn reference() -> String {
         &mut out,
         "At the end of every `tcp_*` event",
         Called::KEYS,
+        &lists,
+    );
+    table(
+        &mut out,
+        "At the end of every line of another event that was shortened",
+        Shortened::KEYS,
         &lists,
     );
     out.push_str("\n## Values\n");

@@ -7,6 +7,7 @@ pub mod names;
 pub mod parse;
 pub mod read;
 pub mod schema;
+mod shorten;
 pub mod text;
 pub mod time;
 pub mod values;
@@ -366,6 +367,15 @@ keys! {
     }
 }
 
+keys! {
+    /// At the end of a line of any other event that had to be shortened.
+    #[derive(Eq)]
+    pub struct Shortened {
+        /// Texts were shortened: the line was too long.
+        truncated: IfKnown<bool>,
+    }
+}
+
 /// One line.
 #[expect(
     clippy::large_enum_variant,
@@ -425,7 +435,7 @@ impl Event {
         self.write_object(out);
         if out.len() - start > MAX_LINE_BYTES {
             out.truncate(start);
-            self.shortened().write_object(out);
+            self.write_shortened(out);
         }
         out.push(b'\n');
     }
@@ -461,65 +471,5 @@ impl Event {
             Body::Stop(body) => body.write(out),
         }
         out.push(b'}');
-    }
-
-    /// The same event within the limit: first the timeline goes, then the chain, then texts are cut
-    /// to 256 bytes, to 64, to nothing.
-    fn shortened(&self) -> Event {
-        let mut event = self.clone();
-        let mut line = Vec::new();
-        for limit in [usize::MAX, 256, 64, 0] {
-            event.shorten(limit);
-            line.clear();
-            event.write_object(&mut line);
-            if line.len() <= MAX_LINE_BYTES {
-                break;
-            }
-        }
-        event
-    }
-
-    fn shorten(&mut self, limit: usize) {
-        match &mut self.body {
-            Body::End { ids, end } => {
-                end.truncated = true;
-                end.timeline = None;
-                end.chain = None;
-                cut(&mut end.story, limit);
-                ids.shorten(limit);
-            }
-            Body::IoError { ids, io } => {
-                cut(&mut io.story, limit);
-                ids.shorten(limit);
-            }
-            Body::Stall { ids, stall } => {
-                cut(&mut stall.story, limit);
-                ids.shorten(limit);
-            }
-            Body::Reset { ids, .. } => ids.shorten(limit),
-            Body::Start(start) => {
-                start.filters.0.truncate(limit / 16);
-                for hook in &mut start.hooks.0 {
-                    cut(&mut hook.error, limit);
-                }
-            }
-            Body::Stop(stop) => stop.clusters.0.truncate(limit / 64),
-            _ => (),
-        }
-        self.head.node.cut(limit.max(64));
-    }
-}
-
-impl Ids {
-    fn shorten(&mut self, limit: usize) {
-        for text in [&mut self.exe, &mut self.cgroup, &mut self.unit] {
-            cut(text, limit);
-        }
-    }
-}
-
-fn cut(text: &mut Option<Label>, limit: usize) {
-    if let Some(label) = text {
-        label.cut(limit);
     }
 }

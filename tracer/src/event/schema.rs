@@ -3,21 +3,23 @@
 use serde_json::{Map, Value, json};
 
 use super::{
-    Called, End, Head, Heartbeat, Ids, IoError, Keys, Lost, Reset, Stall, Start, Stop, keys::Key,
-    values::Kind,
+    Called, End, Head, Heartbeat, Ids, IoError, Keys, Lost, Reset, Shortened, Stall, Start, Stop,
+    keys::Key, values::Kind,
 };
 
 /// The groups of keys of an event, in order after [`Head`].
 pub fn groups(kind: Kind) -> &'static [&'static [Key]] {
     match kind {
-        Kind::Start => &[Start::KEYS],
+        Kind::Start => &[Start::KEYS, Shortened::KEYS],
         Kind::TcpClose | Kind::TcpConnectFailed => &[Ids::KEYS, End::KEYS, Called::KEYS],
-        Kind::TcpReset => &[Ids::KEYS, Reset::KEYS, Called::KEYS],
-        Kind::TcpIoError => &[Ids::KEYS, IoError::KEYS, Called::KEYS],
-        Kind::TcpStall | Kind::TcpStallEnd => &[Ids::KEYS, Stall::KEYS, Called::KEYS],
-        Kind::Lost => &[Lost::KEYS],
-        Kind::Heartbeat => &[Heartbeat::KEYS],
-        Kind::Stop => &[Stop::KEYS],
+        Kind::TcpReset => &[Ids::KEYS, Reset::KEYS, Called::KEYS, Shortened::KEYS],
+        Kind::TcpIoError => &[Ids::KEYS, IoError::KEYS, Called::KEYS, Shortened::KEYS],
+        Kind::TcpStall | Kind::TcpStallEnd => {
+            &[Ids::KEYS, Stall::KEYS, Called::KEYS, Shortened::KEYS]
+        }
+        Kind::Lost => &[Lost::KEYS, Shortened::KEYS],
+        Kind::Heartbeat => &[Heartbeat::KEYS, Shortened::KEYS],
+        Kind::Stop => &[Stop::KEYS, Shortened::KEYS],
     }
 }
 
