@@ -8,6 +8,7 @@ pub mod enrich;
 pub mod event;
 pub mod kernel;
 pub mod log;
+pub mod metrics;
 pub mod pipeline;
 pub mod replay;
 pub mod run;

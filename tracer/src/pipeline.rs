@@ -16,6 +16,7 @@ use crate::{
         Body, Event,
         values::{Counts, Kind},
     },
+    metrics::tally::Tally,
     sink::{Batch, Shape},
 };
 
@@ -30,6 +31,8 @@ pub struct Totals {
     pub reasons: Counts,
     /// Events lost since the last `lost` line because the output was too slow.
     pub output_lost: Counts,
+    /// Records that were taken.
+    pub records: u64,
     /// Records that could not be decoded.
     pub undecodable: u64,
 }
@@ -46,6 +49,8 @@ pub struct Pipeline {
     count: Option<u64>,
     seq: u64,
     pub totals: Totals,
+    /// For metrics: what the filter passes, also when the output has no room for it.
+    pub tally: Option<Tally>,
     self_pid: u32,
     newest_ns: u64,
     /// What this round gave.
@@ -70,6 +75,7 @@ impl Pipeline {
             count,
             seq: 0,
             totals: Totals::default(),
+            tally: None,
             self_pid: std::process::id(),
             newest_ns: 0,
             batch: Batch::new(shape),
@@ -78,6 +84,7 @@ impl Pipeline {
 
     /// Takes one ring buffer entry.
     pub fn take(&mut self, bytes: &[u8]) {
+        self.totals.records += 1;
         match decode(bytes) {
             Ok(told) => {
                 self.newest_ns = self.newest_ns.max(told.ts_ns());
@@ -166,6 +173,9 @@ impl Pipeline {
             .is_some_and(|ids| ids.pid == Some(self.self_pid));
         if own || self.done() || !self.filter.matches(&event) {
             return;
+        }
+        if let Some(tally) = &mut self.tally {
+            tally.count(&event);
         }
         if has_room(self.batch.len()) {
             self.write(event);

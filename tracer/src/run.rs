@@ -1,10 +1,11 @@
 //! A live run: attach, then read, join, write until it is time to stop.
 
-use std::time::Duration;
+use std::{net::TcpListener, sync::Arc, time::Duration};
 
 use anyhow::{Context, Result};
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
+    sync::mpsc,
     time::{Instant, MissedTickBehavior, interval, sleep, sleep_until},
 };
 
@@ -30,6 +31,11 @@ use crate::{
         losses::{Losses, Reading},
         priority,
         surroundings::Surroundings,
+    },
+    metrics::{
+        server::{self, Ask},
+        snapshot::{About, Own, Probe, Snapshot},
+        tally::Tally,
     },
     pipeline::Pipeline,
     service::Supervisor,
@@ -64,6 +70,7 @@ pub fn run(settings: Settings, shape: Shape) -> Result<()> {
         (Shape::Lines(_), Some(path)) => Some(Writer::file(path)?),
         (Shape::Lines(_), None) => Some(Writer::stdout()?),
     };
+    let listener = settings.metrics_listen.map(server::listen).transpose()?;
     let facts = Facts::read()?;
 
     // Signals that come while programs are being verified must not be lost.
@@ -74,6 +81,10 @@ pub fn run(settings: Settings, shape: Shape) -> Result<()> {
     runtime.block_on(async {
         let signals = Signals::new()?;
         let (layout, attached) = attach(&settings, facts.jiffy_ns, surroundings.may_probe)?;
+        // Threads inherit the priority: this one is to have none.
+        let metrics = listener
+            .map(|listener| Metrics::serve(listener, &settings, &facts, &attached))
+            .transpose()?;
         priority::raise();
         let sink = match writer {
             Some(writer) => Sink::Lines(writer),
@@ -84,9 +95,9 @@ pub fn run(settings: Settings, shape: Shape) -> Result<()> {
             }
         };
         let blind = surroundings.blind();
-        Tracing::new(settings, shape, layout, facts, attached, blind, sink)?
-            .serve(signals)
-            .await
+        let mut tracing = Tracing::new(settings, shape, layout, facts, attached, blind, sink)?;
+        tracing.count_for(metrics);
+        tracing.serve(signals).await
     })
 }
 
@@ -143,8 +154,44 @@ struct Tracing {
     sink: Sink,
     supervisor: Supervisor,
     losses: Losses,
+    /// What they were read as last.
+    reading: Reading,
+    /// Rounds after which there was more to read.
+    behind: u64,
+    metrics: Option<Metrics>,
     began_ns: u64,
     ends_at: Option<Instant>,
+}
+
+/// Whoever wants the numbers, and what of them stays the same.
+struct Metrics {
+    asks: mpsc::Receiver<Ask>,
+    about: Arc<About>,
+    max_workloads: usize,
+}
+
+impl Metrics {
+    fn serve(
+        listener: TcpListener,
+        settings: &Settings,
+        facts: &Facts,
+        attached: &Attached,
+    ) -> Result<Self> {
+        let began_ns = monotonic_ns().saturating_add_signed(wall_offset_ns());
+        let about = About {
+            version: env!("CARGO_PKG_VERSION"),
+            kernel: facts.kernel.as_str().into(),
+            probes: attached.hooks.iter().map(probe).collect(),
+            ring_bytes: settings.ring_bytes,
+            max_connections: settings.max_connections,
+            began_ms: began_ns / 1_000_000,
+        };
+        Ok(Metrics {
+            asks: server::start(listener)?,
+            about: Arc::new(about),
+            max_workloads: settings.metrics_max_workloads,
+        })
+    }
 }
 
 impl Tracing {
@@ -222,9 +269,19 @@ impl Tracing {
             sink,
             supervisor,
             losses: Losses::default(),
+            reading: Reading::default(),
+            behind: 0,
+            metrics: None,
             began_ns,
             ends_at: settings.duration.map(|duration| Instant::now() + duration),
         })
+    }
+
+    fn count_for(&mut self, metrics: Option<Metrics>) {
+        self.pipeline.tally = metrics
+            .as_ref()
+            .map(|metrics| Tally::new(metrics.max_workloads));
+        self.metrics = metrics;
     }
 
     async fn serve(mut self, mut signals: Signals) -> Result<()> {
@@ -262,6 +319,7 @@ impl Tracing {
                     self.housekeep();
                 }
                 _ = heartbeat.tick() => self.heartbeat(),
+                ask = asked(&mut self.metrics) => self.answer(ask),
                 () = std::future::ready(()), if more => (),
                 ready = ring.readable() => {
                     ready.context("cannot wait for the ring buffer")?.clear_ready();
@@ -285,6 +343,7 @@ impl Tracing {
             taken += 1;
         }
         let full = taken == DRAIN_MAX;
+        self.behind += u64::from(full);
         // What explains an end is in the ring within its grace, so after a full round only what is
         // older than the newest record may go.
         let newest_ns = self.pipeline.newest_ns();
@@ -327,7 +386,7 @@ impl Tracing {
 
     /// Says what was lost since it was last said.
     fn tell_losses(&mut self) {
-        let read = self.losses.read(&self.attached);
+        let mut read = self.losses.read(&self.attached);
         self.sink.status(Status {
             connections: read.connections,
             hooks_attached: self.attached.attached_hooks() as u64,
@@ -338,15 +397,15 @@ impl Tracing {
         let mut output = output;
         output.add("line", failed);
         for (place, kinds) in [
-            (Where::Ring, read.ring),
-            (Where::Map, read.map),
+            (Where::Ring, std::mem::take(&mut read.ring)),
+            (Where::Map, std::mem::take(&mut read.map)),
             (Where::Output, output),
         ] {
             let count = kinds.total();
             if count == 0 {
                 continue;
             }
-            self.losses.add(&kinds);
+            self.losses.add(place, &kinds);
             self.pipeline.assembler.lost = self.losses.total();
             let lost = Lost {
                 count,
@@ -358,16 +417,19 @@ impl Tracing {
                 .own_event(Kind::Lost, monotonic_ns(), Body::Lost(lost));
             self.pipeline.write(event);
         }
+        self.reading = read;
     }
 
     fn heartbeat(&mut self) {
+        // Each reading has what came since the one before, so it must be told.
+        self.tell_losses();
         let Reading {
             recovered,
             syn_recv_ended,
             connections,
             missed_runs,
             ..
-        } = self.losses.read(&self.attached);
+        } = self.reading;
         let body = Heartbeat {
             written: self.pipeline.totals.written.clone(),
             lost: self.losses.total(),
@@ -384,6 +446,34 @@ impl Tracing {
         self.expire(0);
     }
 
+    /// Hands out a copy of the numbers.
+    fn answer(&self, ask: Ask) {
+        let (Some(metrics), Some(tally)) = (&self.metrics, &self.pipeline.tally) else {
+            return;
+        };
+        let totals = &self.pipeline.totals;
+        let (queued, queue_max) = self.sink.backlog_bytes();
+        let own = Own {
+            written: totals.written.clone(),
+            lost: self.losses.places(),
+            records: totals.records,
+            undecodable: totals.undecodable,
+            ring_behind: self.behind,
+            missed_runs: self.reading.missed_runs,
+            recovered: self.reading.recovered,
+            syn_recv_ended: self.reading.syn_recv_ended,
+            connections: self.reading.connections,
+            queued_bytes: queued as u64,
+            queue_max_bytes: queue_max as u64,
+        };
+        // Who asked may have lost patience.
+        let _ = ask.send(Snapshot {
+            about: Arc::clone(&metrics.about),
+            tally: tally.clone(),
+            own,
+        });
+    }
+
     async fn stop(mut self, why: StopReason, mut signals: Signals) -> Result<()> {
         if why == StopReason::ReaderGone {
             drop(self.attached);
@@ -394,7 +484,7 @@ impl Tracing {
         while self.round() {}
         self.expire(u64::MAX);
         self.tell_losses();
-        let read = self.losses.read(&self.attached);
+        let read = &self.reading;
         let now_ns = monotonic_ns();
         let stop = Stop {
             why,
@@ -427,6 +517,17 @@ impl Tracing {
     }
 }
 
+/// The next who wants the numbers.
+async fn asked(metrics: &mut Option<Metrics>) -> Ask {
+    if let Some(metrics) = metrics
+        && let Some(ask) = metrics.asks.recv().await
+    {
+        return ask;
+    }
+    // Nobody can ask, or nobody will any more.
+    std::future::pending().await
+}
+
 async fn at(instant: Option<Instant>) {
     match instant {
         Some(instant) => sleep_until(instant).await,
@@ -455,6 +556,14 @@ fn hook_state(hook: &attach::HookStatus) -> HookState {
         hook: hook.hook.as_str().into(),
         error: hook.error.as_deref().map(Label::from),
         instead_of: hook.instead_of.as_deref().map(Label::from),
+    }
+}
+
+fn probe(hook: &attach::HookStatus) -> Probe {
+    Probe {
+        signal: hook.signal,
+        hook: hook.hook.clone(),
+        attached: hook.error.is_none(),
     }
 }
 

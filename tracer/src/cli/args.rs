@@ -128,6 +128,17 @@ pub struct Live {
     #[command(flatten)]
     pub filters: Filters,
 
+    /// Serve metrics for Prometheus at /metrics of this address, and /healthz
+    ///
+    /// An address and a port, or a port alone, which is that of 127.0.0.1: nobody else can reach it
+    /// unless told otherwise. What the filters leave out is not counted. docs/metrics.md has them all.
+    #[arg(long, value_name = "ADDR", help_heading = "Metrics")]
+    pub metrics_listen: Option<String>,
+
+    /// Workloads that metrics name, the first ones; the rest is `_other` [default: 200]
+    #[arg(long, value_name = "N", help_heading = "Metrics")]
+    pub metrics_max_workloads: Option<String>,
+
     /// Attach by this family of hooks where the kernel leaves a choice [default: auto]
     #[arg(long, value_name = "FAMILY", value_parser = Words(&["auto", "tp_btf", "fentry"]), help_heading = "Kernel")]
     pub hooks: Option<String>,

@@ -1,6 +1,6 @@
 //! What the options mean: every setting validated, defaults filled in.
 
-use std::{ffi::OsString, path::PathBuf, time::Duration};
+use std::{ffi::OsString, net::SocketAddr, path::PathBuf, time::Duration};
 
 use super::{Usage, args, fingerprints, sources::Sources, values};
 use crate::{
@@ -18,6 +18,9 @@ pub const HOST_PROC: &str = "/proc";
 
 /// Events that the live view keeps unless said otherwise.
 pub const HISTORY: usize = 10_000;
+
+/// Workloads that metrics name unless said otherwise.
+pub const MAX_WORKLOADS: usize = 200;
 
 /// How to trace.
 #[derive(Clone, Debug, PartialEq)]
@@ -41,6 +44,10 @@ pub struct Settings {
     pub max_connections: u32,
     /// The node's /proc.
     pub host_proc: PathBuf,
+    /// Where to serve metrics; `None`: nowhere.
+    pub metrics_listen: Option<SocketAddr>,
+    /// Workloads that they name.
+    pub metrics_max_workloads: usize,
     pub view: View,
     pub log: Log,
 }
@@ -188,6 +195,14 @@ pub fn live(args: args::Live, env: impl Fn(&str) -> Option<OsString>) -> Result<
             )?
             .unwrap_or(MAX_CONNECTIONS),
         host_proc: host_proc(from.path("host_proc", args.host_proc)?)?,
+        metrics_listen: from.one("metrics_listen", args.metrics_listen, values::listen)?,
+        metrics_max_workloads: from
+            .one(
+                "metrics_max_workloads",
+                args.metrics_max_workloads,
+                values::max_workloads,
+            )?
+            .unwrap_or(MAX_WORKLOADS),
         view: view(&mut from, args.view)?,
         log: log(&mut from, args.log)?,
     };

@@ -81,6 +81,8 @@ fn without_options_everything_has_its_default() {
             ring_bytes: settings::RING_BYTES,
             max_connections: settings::MAX_CONNECTIONS,
             host_proc: settings::HOST_PROC.into(),
+            metrics_listen: None,
+            metrics_max_workloads: settings::MAX_WORKLOADS,
             view: View {
                 history: settings::HISTORY,
                 theme: None,
@@ -139,6 +141,10 @@ fn every_option_arrives() {
         "1000",
         "--host-proc",
         "/proc/",
+        "--metrics-listen",
+        "9435",
+        "--metrics-max-workloads",
+        "12",
         "-vv",
         "--log-format",
         "json",
@@ -170,6 +176,9 @@ fn every_option_arrives() {
     assert_eq!(settings.ring_bytes, 4 << 20);
     assert_eq!(settings.max_connections, 1000);
     assert_eq!(settings.host_proc, PathBuf::from("/proc/"));
+    let listen = settings.metrics_listen.map(|addr| addr.to_string());
+    assert_eq!(listen.as_deref(), Some("127.0.0.1:9435"));
+    assert_eq!(settings.metrics_max_workloads, 12);
     assert_eq!(settings.log.verbosity, 2);
     assert_eq!(settings.log.format, LogFormat::Json);
 }
@@ -242,6 +251,10 @@ fn a_wrong_value_is_told_with_its_place_and_the_accepted_form() {
         (
             &["--local-port", "0"],
             r#"--local-port "0": expected ports, 1 to 65535"#,
+        ),
+        (
+            &["--metrics-listen", "example.org:9435"],
+            r#"--metrics-listen "example.org:9435": expected an address and a port, such as 127.0.0.1:9435 or [::1]:9435, or a port of 127.0.0.1 alone"#,
         ),
         (
             &["--count=-1"],
@@ -325,7 +338,6 @@ fn what_clap_refuses_is_one_message_too() {
         &["gen"],
         &["gen", "completions", "cmd"],
         &["explain"],
-        &["--metrics-listen", "127.0.0.1:9000"],
     ] {
         let message = wrong(args, &[]);
         assert!(
@@ -473,6 +485,10 @@ fn the_configuration_file_is_read_back() {
     let defaults = live(&[]);
     assert_eq!(settings.ring_bytes, defaults.ring_bytes);
     assert_eq!(settings.max_connections, defaults.max_connections);
+    assert_eq!(
+        settings.metrics_max_workloads,
+        defaults.metrics_max_workloads
+    );
     assert_eq!(settings.stories, defaults.stories);
 }
 
@@ -493,6 +509,7 @@ fn the_configuration_file_has_every_option() {
 fn man_page_and_completions_know_the_options() {
     let man = printed(&["gen", "man"]);
     assert!(man.contains(".TH tracer 8"), "{man:.200}");
+    assert!(man.contains(r"\-\-metrics\-listen"));
     for (shell, values) in [
         ("bash", true),
         ("zsh", true),
@@ -502,6 +519,7 @@ fn man_page_and_completions_know_the_options() {
     ] {
         let script = printed(&["gen", "completions", shell]);
         assert!(script.contains("ring-size"), "{shell}");
+        assert!(script.contains("metrics-listen"), "{shell}");
         for value in ["tcp_io_error", "fin_peer_rst"] {
             assert!(!values || script.contains(value), "{shell}: {value}");
         }

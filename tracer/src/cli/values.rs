@@ -1,6 +1,10 @@
 //! The forms of values: each function understands one, and its error says what is accepted.
 
-use std::{net::IpAddr, str::FromStr, time::Duration};
+use std::{
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    str::FromStr,
+    time::Duration,
+};
 
 use ipnet::{IpNet, Ipv4Net};
 
@@ -18,6 +22,8 @@ const MAX_RING_BYTES: u64 = 1 << 30;
 const MAX_HISTORY: usize = 100_000;
 /// Some 2 GiB of maps.
 const MAX_CONNECTIONS: u32 = 1 << 24;
+/// Some 30 series each, in this process and at every scrape.
+const MAX_WORKLOADS: usize = 10_000;
 /// A year: far more than anyone waits, and far from overflowing a clock.
 const MAX_DURATION: Duration = Duration::from_secs(365 * 24 * 3600);
 /// The kernel keeps no more of a name.
@@ -231,6 +237,26 @@ pub fn max_connections(text: &str) -> Parsed<u32> {
     number(text, 1, MAX_CONNECTIONS, &form)
 }
 
+/// Where to listen: without an address on loopback only.
+pub fn listen(text: &str) -> Parsed<SocketAddr> {
+    let alone = text.strip_prefix("localhost:");
+    let alone = alone.or_else(|| text.strip_prefix(':')).unwrap_or(text);
+    let addr = match alone.parse() {
+        Ok(port) => Some(SocketAddr::from((Ipv4Addr::LOCALHOST, port))),
+        Err(_) => text.parse().ok(),
+    };
+    addr.filter(|addr| addr.port() != 0).ok_or_else(|| {
+        "expected an address and a port, such as 127.0.0.1:9435 or [::1]:9435, or a port of 127.0.0.1 alone"
+            .to_owned()
+    })
+}
+
+/// Workloads that metrics name.
+pub fn max_workloads(text: &str) -> Parsed<usize> {
+    let form = format!("expected a number of workloads, 0 to {MAX_WORKLOADS}");
+    number(text, 0, MAX_WORKLOADS, &form)
+}
+
 /// Events that the live view keeps.
 pub fn history(text: &str) -> Parsed<usize> {
     let form = format!("expected a number of events, 1 to {MAX_HISTORY}");
@@ -339,6 +365,44 @@ mod tests {
         assert_eq!(max_connections("100000"), Ok(100_000));
         assert!(max_connections("0").is_err());
         assert!(max_connections("16777217").is_err());
+    }
+
+    #[test]
+    fn without_an_address_only_this_machine_can_connect() {
+        for (text, addr) in [
+            ("9435", "127.0.0.1:9435"),
+            (":9435", "127.0.0.1:9435"),
+            ("localhost:9435", "127.0.0.1:9435"),
+            ("0.0.0.0:9435", "0.0.0.0:9435"),
+            ("[::1]:9435", "[::1]:9435"),
+            ("10.2.0.7:1", "10.2.0.7:1"),
+        ] {
+            assert_eq!(
+                listen(text).map(|addr| addr.to_string()),
+                Ok(addr.to_owned())
+            );
+        }
+        for text in [
+            "",
+            ":",
+            "0",
+            ":0",
+            "127.0.0.1",
+            "127.0.0.1:",
+            "127.0.0.1:0",
+            "65536",
+            "-1",
+            "::1:9435",
+            "example.org:9435",
+            "http://127.0.0.1:9435",
+            "::9435",
+            "localhost",
+            "localhost:x",
+        ] {
+            assert!(listen(text).is_err(), "{text}");
+        }
+        assert_eq!(max_workloads("0"), Ok(0));
+        assert!(max_workloads("10001").is_err());
     }
 
     #[test]

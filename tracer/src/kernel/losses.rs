@@ -5,7 +5,7 @@ use std::{fs, os::fd::AsRawFd};
 use tracer_common::counters;
 
 use super::attach::{Attached, counter};
-use crate::event::values::{Counts, Kind};
+use crate::event::values::{Counts, Kind, Where};
 
 /// Counters as they are now; `ring` and `map` since the last reading.
 #[derive(Clone, Debug, Default)]
@@ -27,6 +27,7 @@ pub struct Reading {
 pub struct Losses {
     last: [u64; counters::COUNT as usize],
     said: Counts,
+    places: [u64; Where::ALL.len()],
 }
 
 const RING: [(u32, Kind); 4] = [
@@ -66,7 +67,8 @@ impl Losses {
     }
 
     /// Notes losses as said.
-    pub fn add(&mut self, kinds: &Counts) {
+    pub fn add(&mut self, place: Where, kinds: &Counts) {
+        self.places[place as usize] += kinds.total();
         for (name, count) in &kinds.0 {
             self.said.add(name.clone(), *count);
         }
@@ -74,6 +76,11 @@ impl Losses {
 
     pub fn total(&self) -> u64 {
         self.said.total()
+    }
+
+    /// By place, in the order of [`Where::ALL`].
+    pub fn places(&self) -> [u64; Where::ALL.len()] {
+        self.places
     }
 
     pub fn kinds(&self) -> &Counts {

@@ -16,7 +16,7 @@ use crate::{
     },
 };
 use text::Text;
-use writer::Writer;
+use writer::{BACKLOG_BYTES, Writer};
 
 /// How events are written.
 #[derive(Clone, Copy, Debug)]
@@ -153,6 +153,14 @@ impl Sink {
         match self {
             Sink::Lines(writer) => writer.has_room(more),
             Sink::View(feed) => feed.has_room(more),
+        }
+    }
+
+    /// Bytes of lines that wait; of how many that may.
+    pub fn backlog_bytes(&self) -> (usize, usize) {
+        match self {
+            Sink::Lines(writer) => (writer.queued_bytes(), BACKLOG_BYTES),
+            Sink::View(_) => (0, 0),
         }
     }
 

@@ -90,7 +90,12 @@ impl Writer {
 
     /// Whether another line fits, after `more` bytes that are not queued yet.
     pub fn has_room(&self, more: usize) -> bool {
-        self.shared.queued_bytes.load(Ordering::Relaxed) + more < BACKLOG_BYTES
+        self.queued_bytes() + more < BACKLOG_BYTES
+    }
+
+    /// Bytes that are not written yet.
+    pub fn queued_bytes(&self) -> usize {
+        self.shared.queued_bytes.load(Ordering::Relaxed)
     }
 
     /// Queues whole lines.
@@ -127,7 +132,7 @@ impl Writer {
         if finished && let Some(thread) = self.thread.take() {
             let _ = thread.join();
         }
-        finished && self.shared.queued_bytes.load(Ordering::Relaxed) == 0
+        finished && self.queued_bytes() == 0
     }
 }
 
