@@ -90,7 +90,7 @@ pub fn run(settings: Settings, shape: Shape) -> Result<()> {
             Some(writer) => Sink::Lines(writer),
             // Only now, so that what went wrong until here is said on a terminal as it was.
             None => {
-                let options = view_options(&settings.view, Source::Live);
+                let options = view_options(&settings.view, &settings.timeouts, Source::Live);
                 Sink::View(session::open(options, &settings.filter, |_| ())?)
             }
         };

@@ -243,6 +243,8 @@ pub struct Filters {
 #[derive(Debug, Default, Args)]
 pub struct Replay {
     /// Recordings made with `-o json`, several are merged by time; `-`: standard input, also while it grows
+    ///
+    /// The live view goes on with a file that grows; json and text end at its end.
     #[arg(required = true, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub files: Vec<PathBuf>,
 
@@ -260,6 +262,13 @@ pub struct Replay {
     /// How fast: as it happened, ten times that, or at once [default: 1 in the live view, else max]
     #[arg(long, value_name = "SPEED", value_parser = Words(&["1", "10", "max"]), help_heading = "Output")]
     pub speed: Option<String>,
+
+    /// Timeouts of this site, for the live view
+    ///
+    /// Those that are marked among the ages, and what is said of an end's hints, which stay as they were
+    /// recorded.
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, help_heading = "Configuration")]
+    pub fingerprints: Option<PathBuf>,
 
     #[command(flatten)]
     pub view: View,

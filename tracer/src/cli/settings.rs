@@ -61,6 +61,8 @@ pub struct Replay {
     pub wide: bool,
     /// `None`: at once, or as it happened in the live view.
     pub speed: Option<Speed>,
+    /// What the live view shows of timeouts.
+    pub timeouts: Table,
     pub filter: Filter,
     pub view: View,
     pub log: Log,
@@ -238,6 +240,7 @@ pub fn replay(args: args::Replay, env: impl Fn(&str) -> Option<OsString>) -> Res
             .unwrap_or_default(),
         wide: switch(&mut from, "wide", args.wide)?,
         speed: from.one("speed", args.speed, values::speed)?,
+        timeouts: fingerprints::table(from.path("fingerprints", args.fingerprints)?)?,
         filter: filter(&mut from, args.filters)?,
         view: view(&mut from, args.view)?,
         log: log(&mut from, args.log)?,

@@ -64,6 +64,11 @@ impl Lines {
         Some(self.judged(line))
     }
 
+    /// What came without its newline so far; it stays.
+    pub fn rest(&self) -> Range<usize> {
+        self.start..self.end
+    }
+
     /// What is left at the end of the stream, which has no newline.
     pub fn take_rest(&mut self) -> Option<Line> {
         let rest = self.start..self.end;
@@ -83,6 +88,11 @@ impl Lines {
     /// The bytes of a line; they stay until more is read.
     pub fn bytes(&self, line: &Range<usize>) -> &[u8] {
         &self.buffer[line.clone()]
+    }
+
+    /// Bytes of the stream that were read.
+    pub fn read_bytes(&self) -> u64 {
+        self.read_bytes
     }
 
     /// Bytes of the stream that were taken.

@@ -13,10 +13,11 @@ pub struct Merge {
 }
 
 impl Merge {
-    pub fn open(files: &[PathBuf]) -> Result<Self> {
+    /// `grow`: files may be gone on with at their end.
+    pub fn open(files: &[PathBuf], grow: bool) -> Result<Self> {
         let recordings = files
             .iter()
-            .map(|file| Recording::open(file))
+            .map(|file| Recording::open(file, grow))
             .collect::<Result<Vec<_>>>()?;
         Ok(Merge {
             due: (0..recordings.len()).collect(),
@@ -28,6 +29,14 @@ impl Merge {
     pub fn rewind(&mut self) -> Result<()> {
         self.due = (0..self.recordings.len()).collect();
         self.recordings.iter_mut().try_for_each(Recording::rewind)
+    }
+
+    /// Whether more was written to files since all was over; if so they go on.
+    pub fn goes_on(&mut self) -> bool {
+        let all = self.recordings.iter_mut().enumerate();
+        let grown = all.filter_map(|(index, recording)| recording.goes_on().then_some(index));
+        self.due = grown.collect();
+        !self.due.is_empty()
     }
 
     /// How much was taken; `None`: that is not known, and it cannot begin again.
@@ -72,8 +81,9 @@ impl Merge {
     }
 
     /// Says how many lines were no events, and returns it.
-    pub fn tell_skipped(&self) -> u64 {
-        self.recordings.iter().for_each(Recording::tell_skipped);
+    pub fn tell_skipped(&mut self) -> u64 {
+        let all = self.recordings.iter_mut();
+        all.for_each(Recording::tell_skipped);
         self.recordings
             .iter()
             .map(|recording| recording.skipped)

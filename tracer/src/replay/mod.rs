@@ -27,14 +27,15 @@ use stop::{Stop, Stopped};
 pub fn replay(settings: &Replay, shape: Shape) -> Result<()> {
     let mut stop = Stop::on_signals()?;
     // Before the view: what cannot be opened is said on a terminal as it was.
-    let mut merge = Merge::open(&settings.files)?;
+    let is_view = matches!(shape, Shape::View);
+    let mut merge = Merge::open(&settings.files, is_view)?;
     let rewinds = merge.percent().is_some();
     let (out, speed, asks) = match shape {
         Shape::Lines(format) => (Out::lines(format), Speed::Max, None),
         Shape::View => {
             let files = settings.files.iter();
             let files = files.map(|file| file.display().to_string()).collect();
-            let options = view_options(&settings.view, Source::Replay(files));
+            let options = view_options(&settings.view, &settings.timeouts, Source::Replay(files));
             let (asks, inbox) = channel();
             let feed = session::open(options, &settings.filter, move |ask| {
                 // A replay that is over listens no more.
@@ -84,17 +85,30 @@ impl Show<'_> {
                     return Ok(());
                 };
                 self.out.ended();
-                while self.player.rests() {
-                    if self.stop.asked() {
-                        return Err(Stopped.into());
-                    }
-                    self.tell(merge)?;
+                if self.rest(merge)? == Turn::Show {
+                    continue;
                 }
             }
             merge.rewind()?;
             self.player.restart();
             self.out.restart();
         }
+    }
+
+    /// At the end, until more has been written or it is to begin again.
+    fn rest(&mut self, merge: &mut Merge) -> Result<Turn> {
+        while self.player.rests() {
+            if self.stop.asked() {
+                return Err(Stopped.into());
+            }
+            if self.player.follows() && merge.goes_on() {
+                self.player.follow();
+                self.out.goes_on();
+                return Ok(Turn::Show);
+            }
+            self.tell(merge)?;
+        }
+        Ok(Turn::Again)
     }
 
     /// To the end, or until it is to begin again.

@@ -76,6 +76,13 @@ impl Out {
         }
     }
 
+    /// A recording that was over has grown.
+    pub fn goes_on(&mut self) {
+        if let Out::View(feed, _) = self {
+            feed.goes_on();
+        }
+    }
+
     /// The recordings are over.
     pub fn ended(&mut self) {
         if let Out::View(feed, _) = self {

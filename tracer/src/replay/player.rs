@@ -189,7 +189,18 @@ impl Player {
     pub fn end(&mut self, last: Timestamp) {
         self.goal = None;
         self.ended = true;
-        self.stand_at(last);
+        self.stand_at(self.at.max(last));
+    }
+
+    /// Whether what comes after the end is to be shown.
+    pub fn follows(&self) -> bool {
+        !self.held
+    }
+
+    /// A recording has grown: it is shown as it grows.
+    pub fn follow(&mut self) {
+        self.ended = false;
+        self.goal = Some(Timestamp(u64::MAX));
     }
 
     fn stand_at(&mut self, at: Timestamp) {

@@ -33,13 +33,15 @@ pub struct Recording {
     pub skipped: u64,
     /// It is read again: what was passed over has been told.
     again: bool,
+    /// Half a line at its end may still become a whole one.
+    grows: bool,
     ended: bool,
     current: Option<(Event, Range<usize>)>,
 }
 
 impl Recording {
-    /// `-` is standard input.
-    pub fn open(path: &Path) -> Result<Self> {
+    /// `-` is standard input. A file that `grows` may be gone on with at its end.
+    pub fn open(path: &Path, grows: bool) -> Result<Self> {
         let (name, input) = if path.as_os_str() == "-" {
             let stdin = io::stdin().as_fd().try_clone_to_owned();
             let stdin = stdin.context("cannot use standard input")?;
@@ -53,6 +55,7 @@ impl Recording {
         let about = input.metadata().ok().filter(|about| about.is_file());
         Ok(Recording {
             name,
+            grows: grows && about.is_some(),
             size_bytes: about.map(|about| about.len()),
             input,
             lines: Lines::default(),
@@ -77,6 +80,19 @@ impl Recording {
         self.ended = false;
         self.current = None;
         Ok(())
+    }
+
+    /// Whether more was written to the file since it was over; if so it goes on.
+    pub fn goes_on(&mut self) -> bool {
+        if self.ended && self.grows {
+            let size = self.input.metadata().map_or(0, |about| about.len());
+            if size > self.lines.read_bytes() {
+                self.size_bytes = Some(size);
+                self.ended = false;
+                return true;
+            }
+        }
+        false
     }
 
     /// Bytes that were taken, and all that there are; `None`: nobody knows, and it cannot begin
@@ -116,10 +132,15 @@ impl Recording {
 
     fn next_line(&mut self) -> Option<Line> {
         let line = self.lines.take();
-        if self.ended {
-            return line.or_else(|| self.lines.take_rest());
+        // The end of a file that grows is a line if it can be read as one.
+        let half = || {
+            let rest = self.lines.bytes(&self.lines.rest());
+            self.grows && Event::parse(rest).is_err()
+        };
+        if line.is_some() || !self.ended || half() {
+            return line;
         }
-        line
+        self.lines.take_rest()
     }
 
     /// Whether the line is an event.
@@ -153,7 +174,11 @@ impl Recording {
     }
 
     /// Says how many lines were passed over, where not all were told.
-    pub fn tell_skipped(&self) {
+    pub fn tell_skipped(&mut self) {
+        if self.ended && !self.lines.rest().is_empty() {
+            self.number += 1;
+            self.skip("half a line at its end");
+        }
         if self.skipped > TOLD {
             tracing::warn!(
                 "{}: {} of {} lines were skipped",

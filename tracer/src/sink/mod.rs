@@ -9,6 +9,7 @@ use anyhow::Result;
 
 use crate::{
     cli::{Output, Theme, Usage, View},
+    core::timeouts::Table,
     event::Event,
     tui::{
         model::{Options, Source, Status},
@@ -77,7 +78,7 @@ fn colour_is_wanted() -> bool {
 }
 
 /// How the live view is to be drawn on this terminal.
-pub fn view_options(view: &View, source: Source) -> Options {
+pub fn view_options(view: &View, timeouts: &Table, source: Source) -> Options {
     let set = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
     // As setlocale looks for it.
     let locale = ["LC_ALL", "LC_CTYPE", "LANG"].into_iter().find_map(set);
@@ -92,6 +93,7 @@ pub fn view_options(view: &View, source: Source) -> Options {
         }),
         unicode: !view.ascii && locale.is_some_and(|locale| utf8(&locale)),
         history: view.history,
+        timeouts: timeouts.clone(),
         source,
     }
 }

@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     cli::Theme,
-    core::filter::Filter,
+    core::{filter::Filter, timeouts::Table},
     event::{Body, End, Event, Heartbeat, Start, text::Label, time::Timestamp, values::ConnId},
 };
 
@@ -26,6 +26,8 @@ pub struct Options {
     pub unicode: bool,
     /// Events that are kept.
     pub history: usize,
+    /// What ages are compared with, and what hints mean.
+    pub timeouts: Table,
     pub source: Source,
 }
 

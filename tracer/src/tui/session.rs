@@ -1,5 +1,6 @@
-//! The view at work: a thread that takes events and keys, draws at most ten times a second, and does
-//! what the model asks for. Events come through a [`Feed`], which never waits for the drawing.
+//! The view at work: a thread that takes events and keys, draws after a key at once and otherwise at
+//! most ten times a second, and does what the model asks for. Events come through a [`Feed`], which
+//! never waits for the drawing.
 
 use std::{
     fs::OpenOptions,
@@ -31,14 +32,14 @@ use crate::{
     event::{Event, time::Timestamp},
 };
 
-/// Between two drawings.
+/// Between two drawings that no key asks for.
 const FRAME: Duration = Duration::from_millis(100);
 /// How long keys are waited for before events have their turn.
 const NAP: Duration = Duration::from_millis(25);
 /// Events that may wait to be taken in.
 const WAITING: usize = 1 << 16;
-/// Events taken in before keys have their turn.
-const TURN: usize = 1 << 14;
+/// Events taken in before keys have their turn: a few milliseconds.
+const TURN: usize = 1 << 11;
 
 /// How long the view may take to close.
 const CLOSING: Duration = Duration::from_secs(2);
@@ -51,6 +52,7 @@ enum Fed {
     Status(Status),
     Place(Place),
     Restart,
+    GoesOn,
     Say(String),
     Ended(String),
     Close,
@@ -82,6 +84,7 @@ pub fn open(
         asked: Box::new(asked),
         drawn: None,
         stale: true,
+        touched: false,
     };
     let thread = thread::Builder::new()
         .name("tracer-view".into())
@@ -119,6 +122,11 @@ impl Feed {
     /// The recordings begin again: what came before is forgotten.
     pub fn restart(&self) {
         let _ = self.sender.send(Fed::Restart);
+    }
+
+    /// A recording that was over has grown.
+    pub fn goes_on(&self) {
+        let _ = self.sender.send(Fed::GoesOn);
     }
 
     /// A message for the one who looks.
@@ -195,6 +203,8 @@ struct Session {
     drawn: Option<Instant>,
     /// Something happened since the last drawing.
     stale: bool,
+    /// Somebody waits to see it.
+    touched: bool,
 }
 
 impl Session {
@@ -205,7 +215,7 @@ impl Session {
         let mut going_on = true;
         while going_on && terminal::is_taken() {
             going_on = self.take_events() && self.take_input()?;
-            if self.drawn.is_none_or(|drawn| drawn.elapsed() >= FRAME) {
+            if self.touched || self.drawn.is_none_or(|drawn| drawn.elapsed() >= FRAME) {
                 self.tick();
                 self.draw(&mut screen)?;
             }
@@ -229,6 +239,7 @@ impl Session {
                 Ok(Fed::Place(place)) if self.is_shown(&place) => continue,
                 Ok(Fed::Place(place)) => Msg::Place(place),
                 Ok(Fed::Restart) => Msg::Restart,
+                Ok(Fed::GoesOn) => Msg::GoesOn,
                 Ok(Fed::Say(what)) => Msg::Done(what),
                 Ok(Fed::Ended(why)) => Msg::Ended(why),
                 Ok(Fed::Close) | Err(TryRecvError::Disconnected) => return false,
@@ -271,6 +282,7 @@ impl Session {
                 Input::Resize(width, height) => Msg::Resize(width, height),
                 _ => continue,
             };
+            self.touched = true;
             if !self.tell(msg) {
                 return Ok(false);
             }
@@ -307,6 +319,7 @@ impl Session {
             .context("cannot draw on the terminal")?;
         self.drawn = Some(Instant::now());
         self.stale = false;
+        self.touched = false;
         Ok(())
     }
 

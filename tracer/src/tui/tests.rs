@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{
     cli::{Speed, Theme},
-    core::{filter::Filter, sample},
+    core::{filter::Filter, sample, timeouts::BUILT_IN},
     event::{Body, Event, Lost, Start, text::Label, time::Timestamp, values::*},
 };
 
@@ -29,6 +29,7 @@ fn options() -> Options {
         theme: Theme::Default,
         unicode: true,
         history: 1_000,
+        timeouts: BUILT_IN.clone(),
         source: Source::Live,
     }
 }
@@ -750,6 +751,36 @@ fn how_a_process_ended_stands_with_the_ends() {
 }
 
 #[test]
+fn timeouts_of_a_site_are_marked_and_named() {
+    let site = "checkout-lb = \"47s\"\nnginx.proxy_read_timeout = \"47s\"";
+    let mut model = Model::new(
+        Options {
+            timeouts: BUILT_IN.clone().with_site(site).expect("a table"),
+            ..options()
+        },
+        Filter::default(),
+    );
+    let mut end = sample::end();
+    end.end_age_ms = Some(47_004);
+    end.hints = List(vec![Label::from("checkout-lb")]);
+    feed(&mut model, vec![at(1, sample::close(sample::ids(), end))]);
+    keys(&mut model, "⏎");
+    let detail = text(&drawn(&model));
+    assert!(detail.contains("checkout-lb (this site's own)"), "{detail}");
+    assert!(!detail.contains("--fingerprints"), "{detail}");
+    let marked = |model: &Model| {
+        let ages = text(&drawn(model));
+        let mut lines = ages.lines();
+        let line = lines.find(|line| line.contains("47.0s")).expect("the age");
+        line.contains('◂')
+    };
+    keys(&mut model, "3");
+    assert!(marked(&model));
+    model.options.timeouts = BUILT_IN.clone();
+    assert!(!marked(&model));
+}
+
+#[test]
 fn rows_are_found_and_sorted() {
     let mut model = full();
     keys(&mut model, "fNGINX⏎");
@@ -800,6 +831,7 @@ fn a_flood_is_bounded() {
     let mut model = Model::new(
         Options {
             history: 100,
+            timeouts: BUILT_IN.clone(),
             ..options()
         },
         Filter::default(),

@@ -38,6 +38,8 @@ pub enum Msg {
     Place(Place),
     /// The recordings begin again.
     Restart,
+    /// A recording that was over has grown.
+    GoesOn,
     /// A line of tracer's own log.
     Log(String),
     /// There will be no more events.
@@ -72,6 +74,7 @@ pub fn update(model: &mut Model, msg: Msg) -> Vec<Effect> {
             model.place = Some(place);
         }
         Msg::Restart => model.restart(),
+        Msg::GoesOn => model.ended = None,
         Msg::Log(line) => {
             model.message = Some(line.clone());
             model.note(line);

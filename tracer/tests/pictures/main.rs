@@ -10,7 +10,7 @@ use ratatui::{
 };
 use tracer::{
     cli::{Speed, Theme},
-    core::filter::Filter,
+    core::{filter::Filter, timeouts::BUILT_IN},
     event::Event,
     tui::{
         model::{Model, Options, Source},
@@ -59,6 +59,7 @@ fn drawn((width, height): (u16, u16), keys: &[KeyCode]) -> Buffer {
         theme: Theme::Default,
         unicode: true,
         history: 10_000,
+        timeouts: BUILT_IN.clone(),
         source: Source::Replay(vec!["shop.ndjson".to_owned()]),
     };
     let mut model = Model::new(options, Filter::default());

@@ -19,7 +19,6 @@ use super::{
     theme::{CHART, DIM, HEAD},
 };
 use crate::{
-    core::timeouts::BUILT_IN,
     sink::text::units,
     tui::{
         model::Model,
@@ -62,7 +61,7 @@ pub fn draw(model: &Model, buffer: &mut Buffer, area: Rect) {
         width: area.width.saturating_sub(list.width + 1),
         ..area
     };
-    let timeouts = BUILT_IN.values_ms();
+    let timeouts = model.options.timeouts.values_ms();
     ages(&totals.frequent_ages(), &timeouts, buffer, list);
     bars(totals.ages.bins(), &timeouts, buffer, chart);
 }

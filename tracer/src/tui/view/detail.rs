@@ -10,7 +10,7 @@ use super::{
     timeline,
 };
 use crate::{
-    core::timeouts::BUILT_IN,
+    core::timeouts::Timeout,
     event::{Body, End, Event, text::Label},
     tui::{
         columns::{Column, why},
@@ -55,7 +55,7 @@ fn page(model: &Model, entry: &Entry, cells: usize) -> Vec<Line<'static>> {
         );
     }
     if let Body::End { end, .. } = &event.body {
-        hints(end, cells, &mut lines);
+        hints(model, end, cells, &mut lines);
         if let Some(moments) = &end.timeline {
             title("Timeline, to scale", &mut lines);
             lines.extend(timeline::draw(&moments.0, cells));
@@ -73,19 +73,35 @@ fn page(model: &Model, entry: &Entry, cells: usize) -> Vec<Line<'static>> {
 }
 
 /// The timeouts that fit, and what sets them.
-fn hints(end: &End, cells: usize, lines: &mut Vec<Line<'static>>) {
+fn hints(model: &Model, end: &End, cells: usize, lines: &mut Vec<Line<'static>>) {
     if end.hints.0.is_empty() {
         return;
     }
     title("Timeouts that fit", lines);
     for hint in &end.hints.0 {
-        let what = match BUILT_IN.get(hint.as_str()) {
-            Some(timeout) => format!("{hint}: {}; set by {}", timeout.what, timeout.setting),
-            None => format!("{hint}: this site's own"),
+        let what = match model.options.timeouts.get(hint.as_str()) {
+            Some(timeout) => meaning(timeout),
+            None => format!("{hint}: this site's own (--fingerprints)"),
         };
         let rows = wrap(&what, cells).into_iter();
         lines.extend(rows.map(|line| Line::raw(format!("  {line}"))));
     }
+}
+
+/// What a site does not say of its own is left out.
+fn meaning(timeout: &Timeout) -> String {
+    let mut text = timeout.id.to_string();
+    let said = [("", &timeout.what), ("set by ", &timeout.setting)];
+    let said = said.into_iter().filter(|(_, text)| !text.is_empty());
+    for (index, (before, what)) in said.enumerate() {
+        text.push_str(if index == 0 { ": " } else { "; " });
+        text.push_str(before);
+        text.push_str(what);
+    }
+    if timeout.site {
+        text.push_str(" (this site's own)");
+    }
+    text
 }
 
 fn title(text: &str, lines: &mut Vec<Line<'static>>) {

@@ -2,7 +2,7 @@
 //! tracer never does, and to be flooded.
 
 use std::{
-    process::exit,
+    process::{Command, exit},
     sync::mpsc::channel,
     thread::sleep,
     time::{Duration, Instant},
@@ -10,7 +10,7 @@ use std::{
 
 use tracer::{
     cli::Theme,
-    core::filter::Filter,
+    core::{filter::Filter, timeouts::BUILT_IN},
     event::{Event, values::Reason},
     tui::{
         model::{Options, Source},
@@ -29,19 +29,17 @@ pub const FLOOD_PER_S: u32 = 50_000;
 pub const FLOOD_S: u32 = 6;
 const STEPS_PER_S: u32 = 100;
 
-/// The command of a view that panics in this thread when Space is pressed.
+/// The command line of a view that panics in this thread when Space is pressed.
 pub fn panics_in(place: &str) -> String {
-    command(&format!("panic:{place}"))
-}
-
-/// The command of a view with one broken pipe and then a flood of clean closes.
-pub fn flooded() -> String {
-    command("flood")
-}
-
-fn command(kind: &str) -> String {
     let program = std::env::current_exe().expect("this program");
-    format!("{VIEW}={kind} {}", program.display())
+    format!("{VIEW}=panic:{place} {}", program.display())
+}
+
+/// A view with one broken pipe and then a flood of clean closes.
+pub fn flooded() -> Command {
+    let mut command = Command::new(std::env::current_exe().expect("this program"));
+    command.env(VIEW, "flood");
+    command
 }
 
 pub fn run_if_view() {
@@ -58,6 +56,7 @@ fn options() -> Options {
         theme: Theme::Default,
         unicode: true,
         history: HISTORY,
+        timeouts: BUILT_IN.clone(),
         source: Source::Replay(Vec::new()),
     }
 }
