@@ -297,7 +297,7 @@ fn nginx_gives_up() {
 }
 
 /// With the time limits of the story. `home`: a folder that it may write to.
-fn nginx_config(home: &str, backend: &str) -> String {
+pub fn nginx_config(home: &str, backend: &str) -> String {
     format!(
         "user root;\nworker_processes 1;\ndaemon off;\npid {home}/nginx.pid;\nerror_log {home}/error.log;\n\
          events {{ worker_connections 64; }}\n\

@@ -1,8 +1,10 @@
 //! The live view in a real terminal (tmux) while a pipe really breaks, and the terminal afterwards.
 
 pub mod child;
+mod emulator;
 mod load;
 mod replay;
+mod servers;
 
 use std::{
     fs,
@@ -46,6 +48,7 @@ pub fn tests() -> Vec<Test> {
     ];
     tests.extend(replay::tests());
     tests.extend(load::tests());
+    tests.extend(servers::tests());
     tests
 }
 

@@ -2,22 +2,23 @@
 
 use std::{
     fs,
-    process::Stdio,
+    process::{Command, Stdio},
     thread::sleep,
     time::{Duration, Instant},
 };
 
 use super::{
-    PATIENCE, Terminal,
     child::{self, FLOOD_PER_S, FLOOD_S},
+    emulator::Emulator,
 };
 use crate::{
     Test,
-    lab::{folder::Folder, needs::Need, netns::Netns, program::Program},
+    lab::{folder::Folder, needs::Need, netns::Netns, program::Program, tracer::binary},
 };
 
-/// How long wrk runs, seconds, unless said otherwise.
-const LOAD_S: u64 = 600;
+/// How long wrk runs, seconds; and in the long tests.
+const LOAD_S: u64 = 12;
+const LONG_LOAD_S: u64 = 600;
 
 /// What memory may grow by once the history is full.
 const GROWTH_KIB: u64 = 16 << 10;
@@ -26,22 +27,21 @@ const GROWTH_KIB: u64 = 16 << 10;
 const FROZEN: Duration = Duration::from_secs(2);
 
 pub fn tests() -> Vec<Test> {
-    let flood = &[Need::Program("tmux")];
-    let wrk = &[
-        Need::Asked("LIVE_LONG"),
-        Need::Program("tmux"),
+    let wrk = [
         Need::Program("ip"),
         Need::Program("nginx"),
         Need::Program("wrk"),
         Need::Alone,
     ];
+    let long = [&[Need::Asked("LIVE_LONG")], &wrk[..]].concat();
     vec![
         Test::new(
             "tui::a_flood_freezes_no_keys_and_takes_no_memory",
-            flood,
+            &[],
             flooded,
         ),
-        Test::new("tui::wrk_without_keep_alive", wrk, loaded),
+        Test::new("tui::wrk_without_keep_alive", &wrk, || loaded(LOAD_S)),
+        Test::new("tui::ten_minutes_of_wrk", &long, || loaded(LONG_LOAD_S)),
     ]
 }
 
@@ -50,18 +50,17 @@ struct Answers(Vec<Duration>);
 
 impl Answers {
     /// Presses a key until the time is over, and looks each time until the screen has the text.
-    fn of(terminal: &Terminal, length: Duration, mut meanwhile: impl FnMut()) -> Answers {
+    fn of(terminal: &Emulator, length: Duration, mut meanwhile: impl FnMut()) -> Answers {
         let mut all = Vec::new();
         let began = Instant::now();
         while began.elapsed() < length {
-            for (key, shows) in [("?", "this help"), ("Escape", " WHY")] {
+            for (key, shows) in [("?", "this help"), ("\x1b", " WHY")] {
                 let pressed = Instant::now();
-                terminal.keys(&[key]);
-                while !terminal.screen().contains(shows) {
-                    assert!(pressed.elapsed() < PATIENCE, "{key} is not answered");
-                }
+                terminal.press(key);
+                terminal.wait_for(shows);
                 all.push(pressed.elapsed());
-                sleep(Duration::from_millis(300));
+                // A prime, so that keys come at all moments between drawings.
+                sleep(Duration::from_millis(293));
             }
             meanwhile();
         }
@@ -78,7 +77,7 @@ impl Answers {
     }
 }
 
-fn rss_kib(pid: &str) -> u64 {
+fn rss_kib(pid: u32) -> u64 {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).expect("it runs");
     let line = status.lines().find(|line| line.starts_with("VmRSS:"));
     let kib = line.and_then(|line| line.split_whitespace().nth(1)?.parse().ok());
@@ -86,16 +85,15 @@ fn rss_kib(pid: &str) -> u64 {
 }
 
 fn flooded() {
-    let terminal = Terminal::new();
-    terminal.run(&child::flooded());
+    let terminal = Emulator::start(&mut child::flooded());
     terminal.wait_for(" WHY");
-    let pid = terminal.process();
+    let pid = terminal.pid();
     // The history is full after a fraction of that.
     sleep(Duration::from_secs(1));
-    let before = rss_kib(&pid);
+    let before = rss_kib(pid);
     let length = Duration::from_secs(u64::from(FLOOD_S) - 2);
     let answers = Answers::of(&terminal, length, || ());
-    let grown = rss_kib(&pid).saturating_sub(before);
+    let grown = rss_kib(pid).saturating_sub(before);
     println!(
         "note: {FLOOD_PER_S} ends a second: key to screen {:?}, at most {:?}; {before} KiB, {grown} more",
         answers.median(),
@@ -106,18 +104,15 @@ fn flooded() {
     // Hundreds of thousands of clean closes later the broken pipe is still there.
     let screen = terminal.wait_for("the flood is over");
     assert!(super::replay::ends(&screen) > 10 * 10_000, "{screen}");
-    terminal.type_text("/reason=fin_peer_rst");
-    terminal.keys(&["Enter"]);
+    terminal.press("/reason=fin_peer_rst\r");
     terminal.wait_for("!");
-    terminal.keys(&["Enter"]);
+    terminal.press("\r");
     terminal.wait_for("hung up on");
-    terminal.keys(&["q"]);
-    terminal.assert_restored();
+    terminal.press("q");
+    assert_eq!(terminal.end(), Some(0));
 }
 
-fn loaded() {
-    let said = std::env::var("LIVE_VIEW_LOAD_S").ok();
-    let seconds = said.map_or(LOAD_S, |text| text.parse().expect("seconds"));
+fn loaded(seconds: u64) {
     let length = Duration::from_secs(seconds);
     let folder = Folder::new();
     let netns = Netns::new();
@@ -135,10 +130,9 @@ fn loaded() {
     let nginx = &mut netns.command("nginx");
     let _nginx = Program::start(nginx.arg("-p").arg(folder.path()).arg("-c").arg(&config));
 
-    let terminal = Terminal::new();
-    terminal.start("--port 8061");
+    let terminal = Emulator::start(Command::new(binary()).args(["--port", "8061"]));
     terminal.wait_for("watched");
-    let pid = terminal.process();
+    let pid = terminal.pid();
     let mut wrk = netns.command("wrk");
     let wrk = wrk
         .args([
@@ -151,13 +145,13 @@ fn loaded() {
     let wrk = wrk.spawn().expect("wrk runs");
     terminal.wait_for(" WHY");
     sleep(Duration::from_secs(3));
-    let before = rss_kib(&pid);
+    let before = rss_kib(pid);
     let mut most = before;
     let answers = Answers::of(
         &terminal,
         length.saturating_sub(Duration::from_secs(6)),
         || {
-            most = most.max(rss_kib(&pid));
+            most = most.max(rss_kib(pid));
         },
     );
     let output = wrk.wait_with_output().expect("wrk ends");
@@ -168,16 +162,9 @@ fn loaded() {
         .and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok())
         .unwrap_or_else(|| panic!("no count of requests: {output}"));
     // Both ends of each are here; what is not was lost, and stands beside it.
-    let until = Instant::now() + PATIENCE;
-    let (ends, lost) = loop {
-        let screen = terminal.screen();
-        let (ends, lost) = (super::replay::ends(&screen), lost(&screen));
-        if ends + lost >= 2 * requests {
-            break (ends, lost);
-        }
-        assert!(Instant::now() < until, "{requests} requests: {screen}");
-        sleep(Duration::from_millis(200));
-    };
+    let counted = |screen: &str| super::replay::ends(screen) + lost(screen);
+    let screen = terminal.wait_until("all ends", |screen| counted(screen) >= 2 * requests);
+    let (ends, lost) = (super::replay::ends(&screen), lost(&screen));
     println!(
         "note: {requests} requests in {seconds} s, {ends} ends, {lost} lost; key to screen {:?}, at most {:?}; \
          {before} KiB, at most {most}",
@@ -186,8 +173,8 @@ fn loaded() {
     );
     assert!(answers.median() < FROZEN, "{:?}", answers.0);
     assert!(most - before < GROWTH_KIB, "{before} KiB, at most {most}");
-    terminal.keys(&["q"]);
-    terminal.assert_restored();
+    terminal.press("q");
+    assert_eq!(terminal.end(), Some(0));
 }
 
 fn lost(screen: &str) -> u64 {

@@ -1,6 +1,6 @@
 //! A recording in the view: held, moved in time, faster; and from a pipe, which goes one way.
 
-use std::fs;
+use std::{fs, fs::OpenOptions, io::Write};
 
 use serde_json::Value;
 
@@ -15,6 +15,7 @@ pub fn tests() -> Vec<Test> {
     vec![
         Test::new("tui::a_recording_is_held_and_moved_in_time", tmux, moved),
         Test::new("tui::a_pipe_goes_one_way", tmux, one_way),
+        Test::new("tui::a_file_that_grows_is_followed", tmux, grows),
     ]
 }
 
@@ -89,5 +90,52 @@ fn one_way() {
     terminal.keys(&["("]);
     terminal.wait_for("a pipe cannot be read again");
     terminal.keys(&["q"]);
+    terminal.assert_restored();
+}
+
+/// As `tracer --output-file` writes it, and once half a line.
+fn grows() {
+    let text = fs::read_to_string(RECORDING).expect("the recording");
+    let lines: Vec<_> = text.split_inclusive('\n').collect();
+    let is_end = |line: &&&str| line.contains(r#""event":"tcp_c"#);
+    let count = |lines: &[&str]| lines.iter().filter(is_end).count() as u64;
+    let (first, later) = lines.split_at(lines.len() / 2);
+    let at = later.iter().position(|line| is_end(&line)).expect("an end");
+    let half = later[at].len() / 2;
+
+    let terminal = Terminal::new();
+    let file = terminal.folder.file("grows.ndjson");
+    fs::write(&file, first.concat()).expect("the folder is ours");
+    let append = |text: &str| {
+        let file = OpenOptions::new().append(true).open(&file);
+        let mut file = file.expect("it is there");
+        file.write_all(text.as_bytes()).expect("it can be written");
+    };
+    terminal.start("replay --speed max grows.ndjson");
+    terminal.wait_for("the recording is over");
+    let is = |due: u64| terminal.wait_for(&format!(" {due} ends"));
+    is(count(first));
+    append(&later[..at].concat());
+    append(&later[at][..half]);
+    is(count(first));
+    append(&later[at][half..]);
+    is(count(first) + 1);
+    // Held, it stands, also when there is more.
+    terminal.keys(&["Space"]);
+    terminal.wait_for("HELD");
+    append(&later[at + 1..].concat());
+    is(count(first) + 1);
+    terminal.keys(&["Space"]);
+    is(count(&lines));
+    terminal.keys(&["("]);
+    terminal.wait_for("the recording is over");
+    is(count(&lines));
+    terminal.keys(&["q"]);
+    terminal.wait_for("ended=0");
+    assert!(
+        !terminal.screen().contains("skipped"),
+        "{}",
+        terminal.screen()
+    );
     terminal.assert_restored();
 }
