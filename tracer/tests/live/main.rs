@@ -11,6 +11,7 @@ mod filters;
 mod healthy;
 mod lab;
 mod load;
+mod metrics;
 mod names;
 mod owners;
 mod pairs;
@@ -79,6 +80,7 @@ fn main() {
         servers::tests(),
         service::tests(),
         load::tests(),
+        metrics::tests(),
         tui::tests(),
     ];
     let trials = tests

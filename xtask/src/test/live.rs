@@ -37,6 +37,7 @@ const PACKAGES: &[&str] = &[
     "bpftool",
     "procps",
     "tmux",
+    "prometheus",
     "wrk",
     "docker.io",
     "busybox-static",

@@ -43,12 +43,17 @@ impl Netns {
     /// A command that will run in this namespace; its pid is that of the child.
     pub fn command(&self, program: &str) -> Command {
         let mut command = Command::new(program);
+        self.take_in(&mut command);
+        command
+    }
+
+    /// What this command starts will run in this namespace.
+    pub fn take_in(&self, command: &mut Command) {
         let file = self.file.try_clone().expect("dup of a namespace");
         // SAFETY: setns is a bare system call, safe between fork and exec.
         unsafe {
             command.pre_exec(move || Ok(setns(file.as_fd(), CloneFlags::CLONE_NEWNET)?));
         }
-        command
     }
 
     /// Runs `body` on a thread in this namespace.

@@ -20,6 +20,7 @@ use serde_json::Value;
 
 use super::{
     blind_spot::{BlindSpot, Ports},
+    netns::Netns,
     schema,
 };
 
@@ -117,6 +118,15 @@ impl Tracer {
     }
 
     pub fn start_with(args: &[&str]) -> Tracer {
+        Tracer::begin(args, |_| ())
+    }
+
+    /// With its own sockets in this namespace; it sees all of them.
+    pub fn start_in(netns: &Netns, args: &[&str]) -> Tracer {
+        Tracer::begin(args, |command| netns.take_in(command))
+    }
+
+    fn begin(args: &[&str], place: impl FnOnce(&mut Command)) -> Tracer {
         let mut all = vec!["-o", "json"];
         all.extend(args);
         // For work on hooks: the whole suite with one family of them.
@@ -125,7 +135,9 @@ impl Tracer {
             all.extend(["--hooks", &family]);
         }
         let blind_spot = BlindSpot::watch();
-        let mut child = command(&all)
+        let mut command = command(&all);
+        place(&mut command);
+        let mut child = command
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
