@@ -37,4 +37,6 @@ counters! {
     RING_SIGNALLED = 12,
     /// Ring buffer full: a silent peer was told of a second later.
     RING_STALL = 13,
+    /// kretprobe: the return of a send or receive was not seen.
+    RETURNS_MISSED = 14,
 }

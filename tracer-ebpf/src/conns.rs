@@ -242,7 +242,7 @@ pub fn resolve_owner(sk: Sock, tcp: Tcp, conn: &mut Conn, sport: u16) {
 #[inline(always)]
 fn listener_key(sk: Sock, port: u16) -> ListenerKey {
     ListenerKey {
-        net: sk.net() as u64,
+        net: sk.net().to() as u64,
         port: port as u32,
         reserved: 0,
     }

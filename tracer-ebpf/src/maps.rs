@@ -42,6 +42,15 @@ pub static SIGPIPES: LruHashMap<u64, u64> = LruHashMap::with_max_entries(4_096, 
 #[map]
 pub static GONE: LruHashMap<u64, u64> = LruHashMap::with_max_entries(4_096, 0);
 
+/// pid_tgid → the socket of the send or receive that a kprobe saw begin, for its kretprobe. LRU: of some
+/// calls the return is missed.
+#[map]
+pub static CALLS: LruHashMap<u64, u64> = LruHashMap::with_max_entries(16_384, 0);
+
+/// The socket that tcp_check_oom was called for.
+#[map]
+pub static CHECKED: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);
+
 /// Slots of `SCRATCH`, one for each program that may need an entry for a socket without one.
 pub mod scratch {
     pub const SET_STATE: u32 = 0;

@@ -7,22 +7,70 @@ use tracer_common::offsets::ABSENT;
 
 use crate::globals::may_probe;
 
-/// Plain load at `base + offset`, for pointers whose type the verifier knows (arguments of tp_btf
-/// and iter programs, and what is loaded from them). A fault reads as 0 (PROBE_MEM).
-/// `default` when this kernel lacks the field.
-#[inline(always)]
-pub fn field<T: Copy>(base: *const c_void, offset: u16, default: T) -> T {
-    if offset == ABSENT {
-        return default;
-    }
-    // SAFETY: the verifier checks type and bounds of every such load.
-    unsafe { ptr::read_volatile(base.byte_add(offset as usize).cast::<T>()) }
+/// An address in the kernel, and how what is there may be read. Which of the two it is is a constant to
+/// the compiler, as everything is inlined into the program that it came from.
+#[derive(Clone, Copy)]
+pub struct Pointer {
+    to: *const c_void,
+    typed: bool,
 }
 
-/// [`field`] for a pointer.
-#[inline(always)]
-pub fn pointer(base: *const c_void, offset: u16) -> *const c_void {
-    field(base, offset, ptr::null())
+impl Pointer {
+    /// Whose type the verifier knows (arguments of tp_btf, fentry and fexit programs, and what is loaded
+    /// from them): read by plain loads.
+    #[inline(always)]
+    pub fn typed(to: *const c_void) -> Self {
+        Pointer { to, typed: true }
+    }
+
+    /// Of which the verifier knows nothing (arguments of raw tracepoints and kprobes): read by [`probe`].
+    #[inline(always)]
+    pub fn untyped(to: *const c_void) -> Self {
+        Pointer { to, typed: false }
+    }
+
+    #[inline(always)]
+    pub fn is_typed(self) -> bool {
+        self.typed
+    }
+
+    #[inline(always)]
+    pub fn to(self) -> *const c_void {
+        self.to
+    }
+
+    #[inline(always)]
+    pub fn is_null(self) -> bool {
+        self.to.is_null()
+    }
+
+    /// The field at `offset`; `default` when this kernel lacks it. What cannot be read is 0, or
+    /// `default` without types.
+    #[inline(always)]
+    pub fn get<T: Copy>(self, offset: u16, default: T) -> T {
+        if offset == ABSENT {
+            return default;
+        }
+        if !self.typed {
+            return probe(self.to, offset).unwrap_or(default);
+        }
+        // SAFETY: the verifier checks type and bounds of every such load.
+        unsafe { ptr::read_volatile(self.to.byte_add(offset as usize).cast::<T>()) }
+    }
+
+    /// [`Pointer::get`] for a pointer, to be read in the same way.
+    #[inline(always)]
+    pub fn follow(self, offset: u16) -> Self {
+        let to = if self.typed {
+            self.get(offset, ptr::null())
+        } else {
+            self.get(offset, 0u64) as *const c_void
+        };
+        Pointer {
+            to,
+            typed: self.typed,
+        }
+    }
 }
 
 /// Checked read at `base + offset`, for addresses that the verifier knows nothing of.

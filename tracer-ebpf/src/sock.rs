@@ -1,6 +1,6 @@
 //! A typed view of `struct sock`, whatever kind of socket it is.
 
-use core::{ffi::c_void, ptr};
+use core::ptr;
 
 use aya_ebpf::helpers::generated::{
     bpf_get_smp_processor_id, bpf_get_socket_cookie, bpf_jiffies64, bpf_ktime_get_ns,
@@ -9,37 +9,38 @@ use aya_ebpf::helpers::generated::{
 use tracer_common::{
     proto::{AF_INET, AF_INET6, IPPROTO_MPTCP, IPPROTO_TCP},
     sock::{SockSnap, sock_bit, sock_flag},
+    state,
 };
 
 use crate::{
     globals::{has_socket_cookie, offset, repair_mask},
-    read::{field, pointer, probe},
+    read::{Pointer, probe},
 };
 
-/// A `struct sock *` argument of a tp_btf program, not NULL. May be a full socket, or a timewait
-/// or request socket, which share only `struct sock_common` with it.
+/// A `struct sock *` argument of a program, not NULL. May be a full socket, or a timewait or request
+/// socket, which share only `struct sock_common` with it.
 #[derive(Clone, Copy)]
-pub struct Sock(*const c_void);
+pub struct Sock(Pointer);
 
 impl Sock {
     #[inline(always)]
-    pub fn new(sk: *const c_void) -> Self {
+    pub fn new(sk: Pointer) -> Self {
         Sock(sk)
     }
 
     #[inline(always)]
     pub fn key(self) -> u64 {
-        self.0 as u64
+        self.0.to() as u64
     }
 
     #[inline(always)]
     pub fn state(self) -> u8 {
-        field(self.0, offset!(skc_state), 0)
+        self.0.get(offset!(skc_state), 0)
     }
 
     #[inline(always)]
     pub fn family(self) -> u16 {
-        field(self.0, offset!(skc_family), 0)
+        self.0.get(offset!(skc_family), 0)
     }
 
     #[inline(always)]
@@ -50,18 +51,18 @@ impl Sock {
     /// Only for a full socket.
     #[inline(always)]
     pub fn is_tcp(self) -> bool {
-        field(self.0, offset!(sk_protocol), 0u16) == IPPROTO_TCP
+        self.0.get(offset!(sk_protocol), 0u16) == IPPROTO_TCP
     }
 
     /// Only for a full socket.
     #[inline(always)]
     pub fn is_msk(self) -> bool {
-        field(self.0, offset!(sk_protocol), 0u16) == IPPROTO_MPTCP
+        self.0.get(offset!(sk_protocol), 0u16) == IPPROTO_MPTCP
     }
 
     #[inline(always)]
     pub fn flags(self) -> u32 {
-        field(self.0, offset!(skc_flags), 0u64) as u32
+        self.0.get(offset!(skc_flags), 0u64) as u32
     }
 
     #[inline(always)]
@@ -71,22 +72,22 @@ impl Sock {
 
     #[inline(always)]
     pub fn err(self) -> i32 {
-        field(self.0, offset!(sk_err), 0)
+        self.0.get(offset!(sk_err), 0)
     }
 
     #[inline(always)]
     pub fn err_soft(self) -> i32 {
-        field(self.0, offset!(sk_err_soft), 0)
+        self.0.get(offset!(sk_err_soft), 0)
     }
 
     #[inline(always)]
     pub fn shutdown(self) -> u8 {
-        field(self.0, offset!(sk_shutdown), 0)
+        self.0.get(offset!(sk_shutdown), 0)
     }
 
     #[inline(always)]
     pub fn has_socket(self) -> bool {
-        !pointer(self.0, offset!(sk_socket)).is_null()
+        !self.0.follow(offset!(sk_socket)).is_null()
     }
 
     /// Makes one if there is none yet, as ss does. Where programs may not ask for it, a number of
@@ -99,36 +100,40 @@ impl Sock {
             return now << 6 | (cpu & 63) as u64;
         }
         // SAFETY: a socket pointer that the verifier has typed.
-        unsafe { bpf_get_socket_cookie(self.0.cast_mut()) }
+        unsafe { bpf_get_socket_cookie(self.0.to().cast_mut()) }
     }
 
     /// Of a timewait socket: the one that the connection had, 0 if it had none.
     #[inline(always)]
     pub fn stored_cookie(self) -> u64 {
-        field(self.0, offset!(skc_cookie), 0)
+        self.0.get(offset!(skc_cookie), 0)
     }
 
     #[inline(always)]
-    pub fn net(self) -> *const c_void {
-        pointer(self.0, offset!(skc_net))
+    pub fn net(self) -> Pointer {
+        self.0.follow(offset!(skc_net))
     }
 
     #[inline(always)]
     pub fn num(self) -> u16 {
-        field(self.0, offset!(skc_num), 0)
+        self.0.get(offset!(skc_num), 0)
     }
 
     #[inline(always)]
     pub fn dport(self) -> u16 {
-        u16::from_be(field(self.0, offset!(skc_dport), 0))
+        u16::from_be(self.0.get(offset!(skc_dport), 0))
     }
 
     /// `None` for anything that is not a full TCP socket.
     #[inline(always)]
     pub fn tcp(self) -> Option<Tcp> {
+        if !self.0.is_typed() {
+            let is_full = !matches!(self.state(), state::TIME_WAIT | state::NEW_SYN_RECV);
+            return (is_full && self.is_inet() && self.is_tcp()).then_some(Tcp(self.0));
+        }
         // SAFETY: a socket pointer that the verifier has typed.
-        let tcp = unsafe { bpf_skc_to_tcp_sock(self.0.cast_mut()) };
-        (!tcp.is_null()).then_some(Tcp(tcp.cast_const().cast()))
+        let tcp = unsafe { bpf_skc_to_tcp_sock(self.0.to().cast_mut()) };
+        (!tcp.is_null()).then_some(Tcp(Pointer::typed(tcp.cast_const().cast())))
     }
 
     /// What every kind of socket has: addresses, ports, namespace.
@@ -138,10 +143,10 @@ impl Sock {
         snap.state = self.state();
         snap.dport = self.dport();
         snap.sport = self.num();
-        snap.netns = field(self.net(), offset!(net_inum), 0);
+        snap.netns = self.net().get(offset!(net_inum), 0);
         if snap.family == AF_INET {
-            v4_mapped(&mut snap.saddr, field(self.0, offset!(skc_rcv_saddr), 0));
-            v4_mapped(&mut snap.daddr, field(self.0, offset!(skc_daddr), 0));
+            v4_mapped(&mut snap.saddr, self.0.get(offset!(skc_rcv_saddr), 0));
+            v4_mapped(&mut snap.daddr, self.0.get(offset!(skc_daddr), 0));
         } else {
             copy_v6(&mut snap.saddr, self.0, offset!(skc_v6_rcv_saddr));
             copy_v6(&mut snap.daddr, self.0, offset!(skc_v6_daddr));
@@ -152,14 +157,14 @@ impl Sock {
     #[inline(always)]
     pub fn snap(self, tcp: Tcp, snap: &mut SockSnap) {
         self.snap_common(snap);
-        snap.uid = field(self.0, offset!(sk_uid), 0);
+        snap.uid = self.0.get(offset!(sk_uid), 0);
         snap.sk_err = self.err();
         snap.sk_err_soft = self.err_soft();
         snap.sk_flags = self.flags();
         snap.shutdown = self.shutdown();
-        snap.max_ack_backlog = field(self.0, offset!(sk_max_ack_backlog), 0);
-        let kn = pointer(pointer(self.0, offset!(sk_cgroup)), offset!(cgroup_kn));
-        snap.cgroup_id = field(kn, offset!(kernfs_id), 0);
+        snap.max_ack_backlog = self.0.get(offset!(sk_max_ack_backlog), 0);
+        let kn = self.0.follow(offset!(sk_cgroup)).follow(offset!(cgroup_kn));
+        snap.cgroup_id = kn.get(offset!(kernfs_id), 0);
         // skc_num is already 0 at TCP_CLOSE when the port was chosen by the kernel.
         let sport = tcp.u16(offset!(inet_sport));
         if sport != 0 {
@@ -170,41 +175,41 @@ impl Sock {
         if self.has_socket() {
             snap.bits |= sock_bit::HAS_SOCKET;
         }
-        if field(self.0, offset!(sk_owned), 0u32) != 0 {
+        if self.0.get(offset!(sk_owned), 0u32) != 0 {
             snap.bits |= sock_bit::OWNED;
         }
         // sk_lingertime is a u32 or a long: its first four bytes tell 0 from the rest.
         let lingers = snap.sk_flags & sock_flag::LINGER != 0;
-        if lingers && field(self.0, offset!(sk_lingertime), 1u32) == 0 {
+        if lingers && self.0.get(offset!(sk_lingertime), 1u32) == 0 {
             snap.bits |= sock_bit::LINGER0;
         }
     }
 }
 
-/// A `struct tcp_sock *` from bpf_skc_to_tcp_sock: the verifier refuses fields past struct sock on
-/// a plain sk.
+/// A `struct tcp_sock *`, from bpf_skc_to_tcp_sock where there are types: the verifier refuses fields past
+/// struct sock on a plain sk.
 #[derive(Clone, Copy)]
-pub struct Tcp(*const c_void);
+pub struct Tcp(Pointer);
 
 impl Tcp {
     #[inline(always)]
     pub fn u8(self, offset: u16) -> u8 {
-        field(self.0, offset, 0)
+        self.0.get(offset, 0)
     }
 
     #[inline(always)]
     pub fn u16(self, offset: u16) -> u16 {
-        field(self.0, offset, 0)
+        self.0.get(offset, 0)
     }
 
     #[inline(always)]
     pub fn u32(self, offset: u16) -> u32 {
-        field(self.0, offset, 0)
+        self.0.get(offset, 0)
     }
 
     #[inline(always)]
     pub fn u64(self, offset: u16) -> u64 {
-        field(self.0, offset, 0)
+        self.0.get(offset, 0)
     }
 
     /// Sequence numbers consumed by writes so far: payload, our SYN if active, our FIN if queued.
@@ -224,8 +229,8 @@ impl Tcp {
     /// The msk of a subflow.
     #[inline(always)]
     pub fn msk(self) -> u64 {
-        let subflow = pointer(self.0, offset!(icsk_ulp_data));
-        probe(subflow, offset!(subflow_conn)).unwrap_or(0)
+        let subflow = self.0.follow(offset!(icsk_ulp_data));
+        probe(subflow.to(), offset!(subflow_conn)).unwrap_or(0)
     }
 
     /// Jiffies since the last payload received and sent.
@@ -289,9 +294,9 @@ pub fn v4_mapped(to: &mut [u8; 16], addr: u32) {
 }
 
 #[inline(always)]
-fn copy_v6(to: &mut [u8; 16], sk: *const c_void, offset: u16) {
-    let high: u64 = field(sk, offset, 0);
-    let low: u64 = field(sk, offset.saturating_add(8), 0);
+fn copy_v6(to: &mut [u8; 16], sk: Pointer, offset: u16) {
+    let high: u64 = sk.get(offset, 0);
+    let low: u64 = sk.get(offset.saturating_add(8), 0);
     let to = ptr::from_mut(to).cast::<u64>();
     // SAFETY: 16 bytes; SockSnap begins with the two addresses, so they are 8-byte aligned.
     unsafe {

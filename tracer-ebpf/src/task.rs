@@ -10,7 +10,7 @@ use tracer_common::task::{PF_EXITING, PF_KTHREAD, Task};
 
 use crate::{
     globals::{has_task_btf, offset},
-    read::{copy, field, pointer, probe},
+    read::{Pointer, copy, probe},
 };
 
 #[inline(always)]
@@ -26,24 +26,21 @@ pub fn current() -> Option<Task> {
         return of(unsafe { bpf_get_current_task() } as *const c_void);
     }
     // SAFETY: no arguments; the verifier knows the type of what it gives.
-    let task = unsafe { bpf_get_current_task_btf() }.cast_const().cast();
-    let flags = field(task, offset!(task_flags), 0);
+    let task = Pointer::typed(unsafe { bpf_get_current_task_btf() }.cast_const().cast());
+    let flags = task.get(offset!(task_flags), 0);
     if flags & PF_KTHREAD != 0 {
         return None;
     }
-    let leader = pointer(task, offset!(task_group_leader));
+    let leader = task.follow(offset!(task_group_leader));
     let comm = offset!(task_comm);
     Some(Task {
-        start_ns: field(leader, offset!(task_start_boottime), 0),
-        tgid: field(task, offset!(task_tgid), 0),
-        tid: field(task, offset!(task_pid), 0),
-        comm: [
-            field(leader, comm, 0),
-            field(leader, comm.saturating_add(8), 0),
-        ],
+        start_ns: leader.get(offset!(task_start_boottime), 0),
+        tgid: task.get(offset!(task_tgid), 0),
+        tid: task.get(offset!(task_pid), 0),
+        comm: [leader.get(comm, 0), leader.get(comm.saturating_add(8), 0)],
         flags,
         exit_code: if flags & PF_EXITING != 0 {
-            field(task, offset!(task_exit_code), 0)
+            task.get(offset!(task_exit_code), 0)
         } else {
             0
         },

@@ -547,6 +547,7 @@ fn family(hooks: Hooks) -> Option<Family> {
         Hooks::Auto => None,
         Hooks::TpBtf => Some(Family::TpBtf),
         Hooks::Fentry => Some(Family::Fentry),
+        Hooks::Kprobe => Some(Family::Kprobe),
     }
 }
 

@@ -338,8 +338,13 @@ impl<'a> Pruner<'a> {
         for way in SIGNALS.iter().flat_map(|signal| signal.ways(None)) {
             for part in way.parts {
                 match part.at {
-                    At::TpBtf(name) | At::WithArgs(name, _) => tracepoints.insert(name),
-                    At::Fentry(name) | At::Fexit(name, _) => functions.insert(name),
+                    At::TpBtf(name) | At::RawTp(name) | At::WithArgs(name, _) => {
+                        tracepoints.insert(name)
+                    }
+                    At::Fentry(name)
+                    | At::Fexit(name, _)
+                    | At::Kprobe(name)
+                    | At::Kretprobe(name, _) => functions.insert(name),
                     At::Tracepoint(..) => false,
                 };
             }

@@ -108,13 +108,19 @@ fn on(
         kernel.name,
         kernel.image.display()
     ));
-    let place = folder.join("runs").join(&kernel.name);
+    // A folder of its own: two runs may try the same kernel at once.
+    let run = format!("{}-{}", kernel.name, std::process::id());
+    let place = folder.join("runs").join(run);
     if place.exists() {
         fs::remove_dir_all(&place).with_context(|| format!("cannot empty {}", place.display()))?;
     }
     fs::create_dir_all(&place).with_context(|| format!("cannot make {}", place.display()))?;
     let initramfs = initramfs::build(kernel, programs, options, &place)?;
-    guest::boot(kernel, &initramfs, &place, accel)
+    let verdict = guest::boot(kernel, &initramfs, &place, accel)?;
+    // What it said stays; the programs do not have to.
+    fs::remove_file(&initramfs)
+        .with_context(|| format!("cannot remove {}", initramfs.display()))?;
+    Ok(verdict)
 }
 
 /// The test program as `cargo xtask test` builds it: the guest brings the libraries that it needs.

@@ -1,5 +1,6 @@
-//! hook: fexit inet_csk_accept (sk, flags, err, kern), from 6.10 (sk, arg), and the socket it returns
-//! kernels: all with trampolines
+//! hook: fexit inet_csk_accept (sk, flags, err, kern), from 6.10 (sk, arg), and the socket it returns;
+//!       kretprobe of the same, which needs no arguments
+//! kernels: all with trampolines or kprobes
 //! context: process, or an io_uring worker of it
 //! fields: none of the socket
 //!
@@ -8,7 +9,10 @@
 
 use core::ffi::c_void;
 
-use aya_ebpf::{macros::fexit, programs::FExitContext};
+use aya_ebpf::{
+    macros::{fexit, kretprobe},
+    programs::{FExitContext, RetProbeContext},
+};
 use tracer_common::conn::attribution;
 
 use crate::{conns, links, task};
@@ -21,6 +25,11 @@ pub fn csk_accept(ctx: FExitContext) -> i32 {
 #[fexit(function = "inet_csk_accept")]
 pub fn csk_accept_arg(ctx: FExitContext) -> i32 {
     accepted(ctx.arg(2))
+}
+
+#[kretprobe]
+pub fn probe_accept(ctx: RetProbeContext) -> i32 {
+    accepted(ctx.ret())
 }
 
 #[inline(always)]

@@ -1,4 +1,4 @@
-//! hook: tp_btf tcp_destroy_sock (sk)
+//! hook: tp_btf or raw_tp tcp_destroy_sock (sk)
 //! kernels: 4.16 and later, unchanged
 //! context: process (the last close) or softirq (an orphan's end)
 //! fields: sk_state, and all of sock.rs when a TCP_CLOSE was missed
@@ -7,9 +7,10 @@
 //! follow. A socket whose TCP_CLOSE no run saw (a program is not entered twice on one CPU) gets its
 //! record here.
 
-use core::ffi::c_void;
-
-use aya_ebpf::{macros::btf_tracepoint, programs::BtfTracePointContext};
+use aya_ebpf::{
+    macros::{btf_tracepoint, raw_tracepoint},
+    programs::{BtfTracePointContext, RawTracePointContext},
+};
 use tracer_common::{
     conn::{Conn, flag},
     counters,
@@ -21,12 +22,22 @@ use crate::{
     emit::{self, Event},
     globals::offset,
     maps::count,
+    read::Pointer,
     sock::Sock,
 };
 
 #[btf_tracepoint(function = "tcp_destroy_sock")]
 pub fn destroy_sock(ctx: BtfTracePointContext) -> i32 {
-    let sk: *const c_void = ctx.arg(0);
+    destroyed(Pointer::typed(ctx.arg(0)))
+}
+
+#[raw_tracepoint(tracepoint = "tcp_destroy_sock")]
+pub fn raw_destroy_sock(ctx: RawTracePointContext) -> i32 {
+    destroyed(Pointer::untyped(ctx.arg(0)))
+}
+
+#[inline(always)]
+fn destroyed(sk: Pointer) -> i32 {
     let sk = Sock::new(sk);
     if let Some(conn) = conns::get(sk) {
         if !conn.has(flag::CLOSED) {

@@ -7,8 +7,6 @@
 //! process that uses a socket which another one opened becomes its owner. Errors are told three
 //! times per connection and counted after that.
 
-use core::ffi::c_void;
-
 use aya_ebpf::{
     helpers::bpf_get_current_pid_tgid, macros::btf_tracepoint, programs::BtfTracePointContext,
 };
@@ -25,7 +23,7 @@ use crate::{
     hooks::signal,
     links,
     maps::MPTCP_OWNERS,
-    read::copy,
+    read::{Pointer, copy},
     sock::Sock,
     task,
 };
@@ -42,19 +40,19 @@ const TOLD: u32 = 3;
 
 #[btf_tracepoint(function = "sock_send_length")]
 pub fn send_length(ctx: BtfTracePointContext) -> i32 {
-    on_io(ctx.arg(0), ctx.arg(1), kind::SEND_ERROR);
+    on_io(Pointer::typed(ctx.arg(0)), ctx.arg(1), kind::SEND_ERROR);
     0
 }
 
 #[btf_tracepoint(function = "sock_recv_length")]
 pub fn recv_length(ctx: BtfTracePointContext) -> i32 {
-    on_io(ctx.arg(0), ctx.arg(1), kind::RECV_ERROR);
+    on_io(Pointer::typed(ctx.arg(0)), ctx.arg(1), kind::RECV_ERROR);
     0
 }
 
 /// A send or receive returned: bytes, or an errno below 0.
 #[inline(always)]
-pub fn on_io(sk: *const c_void, ret: i32, kind: u32) {
+pub fn on_io(sk: Pointer, ret: i32, kind: u32) {
     let sk = Sock::new(sk);
     if !sk.is_inet() {
         return;

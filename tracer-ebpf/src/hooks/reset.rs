@@ -1,4 +1,4 @@
-//! hook: tp_btf tcp_send_reset (sk, skb, reason), tcp_receive_reset (sk)
+//! hook: tp_btf or raw_tp tcp_send_reset (sk, skb, reason), tcp_receive_reset (sk)
 //! kernels: 6.10 and later with reason and without a socket; before, full sockets only, no reason
 //! context: process or softirq
 //! fields: all of sock.rs; of the segment: head, network_header, transport_header, dev
@@ -12,7 +12,10 @@
 
 use core::ffi::c_void;
 
-use aya_ebpf::{macros::btf_tracepoint, programs::BtfTracePointContext};
+use aya_ebpf::{
+    macros::{btf_tracepoint, raw_tracepoint},
+    programs::{BtfTracePointContext, RawTracePointContext},
+};
 use tracer_common::{
     conn::flag,
     counters,
@@ -27,18 +30,29 @@ use crate::{
     emit::{self, Event},
     globals::{has_rst_reason, offset},
     maps::scratch,
-    read::{field, pointer, probe_at, probe_into},
+    read::{Pointer, probe_at, probe_into},
     sock::{Sock, v4_mapped},
 };
 
 #[btf_tracepoint(function = "tcp_send_reset")]
 pub fn send_reset(ctx: BtfTracePointContext) -> i32 {
-    let sk: *const c_void = ctx.arg(0);
-    let skb: *const c_void = ctx.arg(1);
     let reason: u32 = if has_rst_reason() { ctx.arg(2) } else { 0 };
-    let answers = !skb.is_null();
     #[cfg(feature = "log")]
     aya_log_ebpf::debug!(&ctx, "RST sent, reason {}", reason);
+    let (sk, skb) = (Pointer::typed(ctx.arg(0)), Pointer::typed(ctx.arg(1)));
+    sent(sk, skb, reason)
+}
+
+#[raw_tracepoint(tracepoint = "tcp_send_reset")]
+pub fn raw_send_reset(ctx: RawTracePointContext) -> i32 {
+    let reason: u32 = if has_rst_reason() { ctx.arg(2) } else { 0 };
+    let (sk, skb) = (Pointer::untyped(ctx.arg(0)), Pointer::untyped(ctx.arg(1)));
+    sent(sk, skb, reason)
+}
+
+#[inline(always)]
+fn sent(sk: Pointer, skb: Pointer, reason: u32) -> i32 {
+    let answers = !skb.is_null();
     let event = Event {
         kind: kind::RST_SENT,
         code: reason,
@@ -89,10 +103,19 @@ fn from_full(sk: Sock, event: Event, answers: bool) {
 
 #[btf_tracepoint(function = "tcp_receive_reset")]
 pub fn receive_reset(ctx: BtfTracePointContext) -> i32 {
-    let sk: *const c_void = ctx.arg(0);
-    let sk = Sock::new(sk);
+    let sk = Sock::new(Pointer::typed(ctx.arg(0)));
     #[cfg(feature = "log")]
     aya_log_ebpf::debug!(&ctx, "cookie {}: RST received", sk.stored_cookie());
+    received(sk)
+}
+
+#[raw_tracepoint(tracepoint = "tcp_receive_reset")]
+pub fn raw_receive_reset(ctx: RawTracePointContext) -> i32 {
+    received(Sock::new(Pointer::untyped(ctx.arg(0))))
+}
+
+#[inline(always)]
+fn received(sk: Sock) -> i32 {
     let Some(tcp) = sk.tcp() else { return 0 };
     let event = Event {
         kind: kind::RST_RECEIVED,
@@ -114,13 +137,13 @@ pub fn receive_reset(ctx: BtfTracePointContext) -> i32 {
 /// Addresses, ports and namespace of a RST without a socket of its own: the answered segment's,
 /// turned round.
 #[inline(always)]
-pub fn snap_segment(snap: &mut SockSnap, skb: *const c_void) {
+pub fn snap_segment(snap: &mut SockSnap, skb: Pointer) {
     snap.state = state::CLOSE;
-    let net = pointer(pointer(skb, offset!(skb_dev)), offset!(dev_net));
-    snap.netns = field(net, offset!(net_inum), 0);
-    let head = field(skb, offset!(skb_head), 0u64) as *const c_void;
-    let network = field(skb, offset!(skb_network_header), 0u16) as usize;
-    let transport = field(skb, offset!(skb_transport_header), 0u16) as usize;
+    let net = skb.follow(offset!(skb_dev)).follow(offset!(dev_net));
+    snap.netns = net.get(offset!(net_inum), 0);
+    let head = skb.get(offset!(skb_head), 0u64) as *const c_void;
+    let network = skb.get(offset!(skb_network_header), 0u16) as usize;
+    let transport = skb.get(offset!(skb_transport_header), 0u16) as usize;
     snap.dport = u16::from_be(probe_at(head, transport).unwrap_or(0));
     snap.sport = u16::from_be(probe_at(head, transport + 2).unwrap_or(0));
     let version = probe_at::<u8>(head, network).unwrap_or(0) >> 4;

@@ -1,5 +1,5 @@
-//! hook: fentry tcp_v4_send_reset, tcp_v6_send_reset (sk, skb)
-//! kernels: all with trampolines; needed before 6.10
+//! hook: fentry or kprobe tcp_v4_send_reset, tcp_v6_send_reset (sk, skb)
+//! kernels: all with trampolines or kprobes; needed before 6.10
 //! context: softirq, or process when the backlog is worked off
 //! fields: skc_state, skc_cookie; of the segment: head, network_header, transport_header, dev
 //!
@@ -8,14 +8,17 @@
 
 use core::ffi::c_void;
 
-use aya_ebpf::{macros::fentry, programs::FEntryContext};
+use aya_ebpf::{
+    macros::{fentry, kprobe},
+    programs::{FEntryContext, ProbeContext},
+};
 use tracer_common::{counters, record::kind, state};
 
 use super::reset::snap_segment;
 use crate::{
     emit::{self, Event},
     globals::offset,
-    read::{field, probe_at},
+    read::{Pointer, probe_at},
     sock::Sock,
 };
 
@@ -25,20 +28,29 @@ const RST: u8 = 1 << 2;
 
 #[fentry(function = "tcp_v4_send_reset")]
 pub fn v4_send_reset(ctx: FEntryContext) -> i32 {
-    answering(ctx.arg(0), ctx.arg(1));
+    answering(Pointer::typed(ctx.arg(0)), Pointer::typed(ctx.arg(1)));
     0
 }
 
 #[fentry(function = "tcp_v6_send_reset")]
 pub fn v6_send_reset(ctx: FEntryContext) -> i32 {
-    answering(ctx.arg(0), ctx.arg(1));
+    answering(Pointer::typed(ctx.arg(0)), Pointer::typed(ctx.arg(1)));
+    0
+}
+
+/// At either function.
+#[kprobe]
+pub fn probe_send_reset(ctx: ProbeContext) -> i32 {
+    if let (Some(sk), Some(skb)) = (ctx.arg(0), ctx.arg(1)) {
+        answering(Pointer::untyped(sk), Pointer::untyped(skb));
+    }
     0
 }
 
 #[inline(always)]
-fn answering(sk: *const c_void, skb: *const c_void) {
-    let head = field(skb, offset!(skb_head), 0u64) as *const c_void;
-    let transport = field(skb, offset!(skb_transport_header), 0u16) as usize;
+fn answering(sk: Pointer, skb: Pointer) {
+    let head = skb.get(offset!(skb_head), 0u64) as *const c_void;
+    let transport = skb.get(offset!(skb_transport_header), 0u16) as usize;
     // A RST is never answered with one.
     if probe_at::<u8>(head, transport + FLAGS_AT).unwrap_or(RST) & RST != 0 {
         return;

@@ -1,4 +1,4 @@
-//! hook: tp_btf inet_sock_set_state (sk, oldstate, newstate)
+//! hook: tp_btf or raw_tp inet_sock_set_state (sk, oldstate, newstate)
 //! kernels: 4.16 and later, unchanged
 //! context: process or softirq; the transition tells which (below)
 //! fields: all of sock.rs
@@ -12,9 +12,10 @@
 //! leaves that way: without an error, or within close() (an error may be pending: IP_RECVERR), or
 //! with ECONNABORTED (tcp_abort: the killer). Not so for MPTCP subflows, which a worker drives.
 
-use core::ffi::c_void;
-
-use aya_ebpf::{macros::btf_tracepoint, programs::BtfTracePointContext};
+use aya_ebpf::{
+    macros::{btf_tracepoint, raw_tracepoint},
+    programs::{BtfTracePointContext, RawTracePointContext},
+};
 use tracer_common::{
     conn::{Conn, attribution, flag},
     counters,
@@ -29,7 +30,7 @@ use crate::{
     globals::{has_socket_cookie, offset},
     links,
     maps::{MPTCP_OWNERS, count, scratch},
-    read::copy,
+    read::{Pointer, copy},
     sock::{Sock, Tcp},
     task,
 };
@@ -40,11 +41,8 @@ const SHUTDOWN_MASK: u8 = 3;
 
 #[btf_tracepoint(function = "inet_sock_set_state")]
 pub fn set_state(ctx: BtfTracePointContext) -> i32 {
-    let sk: *const c_void = ctx.arg(0);
-    let oldstate: i32 = ctx.arg(1);
-    let newstate: i32 = ctx.arg(2);
-    let sk = Sock::new(sk);
-    let (oldstate, newstate) = (oldstate as u8, newstate as u8);
+    let sk = Sock::new(Pointer::typed(ctx.arg(0)));
+    let (oldstate, newstate): (i32, i32) = (ctx.arg(1), ctx.arg(2));
     #[cfg(feature = "log")]
     aya_log_ebpf::debug!(
         &ctx,
@@ -53,6 +51,18 @@ pub fn set_state(ctx: BtfTracePointContext) -> i32 {
         oldstate,
         newstate
     );
+    changed(sk, oldstate as u8, newstate as u8)
+}
+
+#[raw_tracepoint(tracepoint = "inet_sock_set_state")]
+pub fn raw_set_state(ctx: RawTracePointContext) -> i32 {
+    let sk = Sock::new(Pointer::untyped(ctx.arg(0)));
+    let (oldstate, newstate): (i32, i32) = (ctx.arg(1), ctx.arg(2));
+    changed(sk, oldstate as u8, newstate as u8)
+}
+
+#[inline(always)]
+fn changed(sk: Sock, oldstate: u8, newstate: u8) -> i32 {
     if newstate == state::FIN_WAIT2 || oldstate == newstate {
         return 0;
     }

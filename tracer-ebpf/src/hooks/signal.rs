@@ -1,4 +1,4 @@
-//! hook: tp_btf signal_generate (sig, info, task, group, result), mark_victim (task, uid or pid)
+//! hook: tp_btf or raw_tp signal_generate (sig, info, task, group, result), mark_victim (task, uid or pid)
 //! kernels: all, unchanged; mark_victim has the task since 6.8, its pid before
 //! context: process, or whatever the kernel sends a signal from
 //! fields: task_struct.pid, tgid, group_leader, start_boottime; kernel_siginfo.si_code
@@ -13,7 +13,9 @@
 use core::ffi::c_void;
 
 use aya_ebpf::{
-    helpers::bpf_get_current_pid_tgid, macros::btf_tracepoint, programs::BtfTracePointContext,
+    helpers::bpf_get_current_pid_tgid,
+    macros::{btf_tracepoint, raw_tracepoint},
+    programs::{BtfTracePointContext, RawTracePointContext},
 };
 use tracer_common::{
     counters,
@@ -26,7 +28,7 @@ use crate::{
     emit,
     globals::{has_victim_task, offset},
     maps::SIGPIPES,
-    read::{field, pointer, probe},
+    read::{Pointer, probe},
     task,
 };
 
@@ -50,18 +52,25 @@ const FRESH_NS: u64 = 100_000_000;
 
 #[btf_tracepoint(function = "signal_generate")]
 pub fn signal_generate(ctx: BtfTracePointContext) -> i32 {
-    let sig: i32 = ctx.arg(0);
-    let target: *const c_void = ctx.arg(2);
+    generated(ctx.arg(0), ctx.arg(1), Pointer::typed(ctx.arg(2)))
+}
+
+#[raw_tracepoint(tracepoint = "signal_generate")]
+pub fn raw_signal_generate(ctx: RawTracePointContext) -> i32 {
+    generated(ctx.arg(0), ctx.arg(1), Pointer::untyped(ctx.arg(2)))
+}
+
+#[inline(always)]
+fn generated(sig: i32, info: *const c_void, target: Pointer) -> i32 {
     match sig {
         SIGPIPE => {
             let pid_tgid = bpf_get_current_pid_tgid();
-            if field(target, offset!(task_pid), 0u32) == pid_tgid as u32 {
+            if target.get(offset!(task_pid), 0u32) == pid_tgid as u32 {
                 let _ = SIGPIPES.insert(pid_tgid, now(), 0);
             }
         }
         SIGHUP | SIGINT | SIGQUIT | SIGILL | SIGABRT | SIGBUS | SIGFPE | SIGKILL | SIGSEGV
         | SIGTERM => {
-            let info: *const c_void = ctx.arg(1);
             // No plain load: 6.12 takes `info` for a number, as it may be SEND_SIG_PRIV.
             let by_kernel = info as u64 == SEND_SIG_PRIV
                 || probe::<i32>(info, offset!(si_code)).is_some_and(|code| code > 0);
@@ -76,20 +85,28 @@ pub fn signal_generate(ctx: BtfTracePointContext) -> i32 {
 #[btf_tracepoint(function = "mark_victim")]
 pub fn mark_victim(ctx: BtfTracePointContext) -> i32 {
     if has_victim_task() {
-        let victim: *const c_void = ctx.arg(0);
-        tell(SIGKILL, victim, None, sender::OOM);
+        tell(SIGKILL, Pointer::typed(ctx.arg(0)), None, sender::OOM);
     } else {
-        let pid: i32 = ctx.arg(0);
-        submit(SIGKILL, pid as u32, 0, None, sender::OOM);
+        submit(SIGKILL, ctx.arg(0), 0, None, sender::OOM);
+    }
+    0
+}
+
+#[raw_tracepoint(tracepoint = "mark_victim")]
+pub fn raw_mark_victim(ctx: RawTracePointContext) -> i32 {
+    if has_victim_task() {
+        tell(SIGKILL, Pointer::untyped(ctx.arg(0)), None, sender::OOM);
+    } else {
+        submit(SIGKILL, ctx.arg(0), 0, None, sender::OOM);
     }
     0
 }
 
 #[inline(always)]
-fn tell(sig: i32, target: *const c_void, from: Option<Task>, sender: u64) {
-    let leader = pointer(target, offset!(task_group_leader));
-    let start_ns = field(leader, offset!(task_start_boottime), 0);
-    let tgid = field(target, offset!(task_tgid), 0);
+fn tell(sig: i32, target: Pointer, from: Option<Task>, sender: u64) {
+    let leader = target.follow(offset!(task_group_leader));
+    let start_ns = leader.get(offset!(task_start_boottime), 0);
+    let tgid = target.get(offset!(task_tgid), 0);
     submit(sig, tgid, start_ns, from, sender);
 }
 

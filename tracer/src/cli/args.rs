@@ -140,7 +140,7 @@ pub struct Live {
     pub metrics_max_workloads: Option<String>,
 
     /// Attach by this family of hooks where the kernel leaves a choice [default: auto]
-    #[arg(long, value_name = "FAMILY", value_parser = Words(&["auto", "tp_btf", "fentry"]), help_heading = "Kernel")]
+    #[arg(long, value_name = "FAMILY", value_parser = Words(&["auto", "tp_btf", "fentry", "kprobe"]), help_heading = "Kernel")]
     pub hooks: Option<String>,
 
     /// Buffer between kernel and tracer [default: 16M]

@@ -150,6 +150,7 @@ pub enum Hooks {
     Auto,
     TpBtf,
     Fentry,
+    Kprobe,
 }
 
 /// What tracer says about itself on standard error.

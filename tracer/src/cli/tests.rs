@@ -229,8 +229,8 @@ fn a_wrong_value_is_told_with_its_place_and_the_accepted_form() {
             r#"--host-proc "/proc/self": does not show the node's processes; mount the node's /proc there (docker: -v /proc:/host/proc:ro, Kubernetes: a hostPath volume of /proc)"#,
         ),
         (
-            &["--hooks", "kprobe"],
-            r#"--hooks "kprobe": not in this version, which has no programs for kprobe; expected auto, tp_btf or fentry"#,
+            &["--hooks", "uprobe"],
+            r#"--hooks "uprobe": expected auto, tp_btf, fentry or kprobe"#,
         ),
         (
             &["--peer", "10.0.0.0/8,10.0.0.0/33"],

@@ -8,11 +8,14 @@ use std::{
     os::fd::{AsFd, BorrowedFd, OwnedFd},
 };
 
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 use aya::{
     Btf, Ebpf, EbpfLoader,
     maps::{HashMap, Map, MapData, PerCpuArray, RingBuf},
-    programs::{BtfTracePoint, FEntry, FExit, Iter, Program, ProgramError, TracePoint},
+    programs::{
+        BtfTracePoint, FEntry, FExit, Iter, KProbe, Program, ProgramError, RawTracePoint,
+        TracePoint,
+    },
 };
 use tokio::io::{Interest, unix::AsyncFd};
 use tracer_common::conn::Conn;
@@ -112,13 +115,22 @@ pub fn attach(
     sizes: Sizes,
     family: Option<Family>,
 ) -> Result<Attached> {
+    let mut config = layout.config;
+    if family == Some(Family::Kprobe) {
+        ensure!(
+            config.may_probe != 0,
+            "--hooks kprobe: lockdown=confidentiality forbids what such programs read; --hooks auto takes what this kernel allows"
+        );
+        // Programs without types may not ask for a socket's cookie.
+        config.has_socket_cookie = 0;
+    }
     raise_memlock();
     tracefs::make_visible();
     let btf = Btf::from_sys_fs().context("cannot read the kernel's BTF for loading programs")?;
     let mut ebpf = EbpfLoader::new()
         .btf(Some(&btf))
         .override_global("OFFSETS", &layout.offsets, true)
-        .override_global("CONFIG", &layout.config, true)
+        .override_global("CONFIG", &config, true)
         .map_max_entries("EVENTS", sizes.ring_bytes)
         .map_max_entries("CONNS", sizes.max_connections)
         .map_max_entries("PAIRS", sizes.max_connections)
@@ -307,22 +319,56 @@ fn attach_part(ebpf: &mut Ebpf, part: &Part, btf: &Btf) -> Result<(), ProgramErr
             program.load()?;
             program.attach(group, name)?;
         }
+        At::RawTp(name) => {
+            let program: &mut RawTracePoint = program.try_into()?;
+            program.load()?;
+            program.attach(name)?;
+        }
+        At::Kprobe(name) | At::Kretprobe(name, None) => probe(program, name)?,
+        At::Kretprobe(name, Some(entry)) => {
+            let entry = ebpf.program_mut(entry).ok_or(ProgramError::NotLoaded)?;
+            probe(entry, name)?;
+            let program = ebpf
+                .program_mut(part.program)
+                .ok_or(ProgramError::NotLoaded)?;
+            probe(program, name)?;
+        }
         At::WithArgs(..) => {}
     }
     Ok(())
 }
 
+/// One program may serve several functions.
+fn probe(program: &mut Program, function: &str) -> Result<(), ProgramError> {
+    let program: &mut KProbe = program.try_into()?;
+    if program.fd().is_err() {
+        program.load()?;
+    }
+    program.attach(function, 0)?;
+    Ok(())
+}
+
 /// Gone from the kernel, whatever had become of it.
 fn unload(ebpf: &mut Ebpf, part: &Part) {
-    let unloaded = match ebpf.program_mut(part.program) {
-        Some(Program::BtfTracePoint(program)) => program.unload(),
-        Some(Program::FEntry(program)) => program.unload(),
-        Some(Program::FExit(program)) => program.unload(),
-        Some(Program::TracePoint(program)) => program.unload(),
-        _ => return,
+    let entry = match part.at {
+        // It is another signal's.
+        At::WithArgs(..) => return,
+        At::Kretprobe(_, entry) => entry,
+        _ => None,
     };
-    if let Err(error) = unloaded {
-        tracing::debug!(program = part.program, %error, "was not loaded");
+    for name in entry.into_iter().chain([part.program]) {
+        let unloaded = match ebpf.program_mut(name) {
+            Some(Program::BtfTracePoint(program)) => program.unload(),
+            Some(Program::FEntry(program)) => program.unload(),
+            Some(Program::FExit(program)) => program.unload(),
+            Some(Program::TracePoint(program)) => program.unload(),
+            Some(Program::RawTracePoint(program)) => program.unload(),
+            Some(Program::KProbe(program)) => program.unload(),
+            _ => continue,
+        };
+        if let Err(error) = unloaded {
+            tracing::debug!(program = name, %error, "was not loaded");
+        }
     }
 }
 

@@ -21,6 +21,8 @@ pub enum Family {
     TpBtf,
     /// Trampolines at functions.
     Fentry,
+    /// Breakpoints at functions, and tracepoints without the kernel's types.
+    Kprobe,
 }
 
 /// One hook for a signal: several programs where one function does not see it all.
@@ -46,6 +48,10 @@ pub enum At {
     Fentry(&'static str),
     /// A function and how many arguments it has: what it returns is read behind them.
     Fexit(&'static str, usize),
+    RawTp(&'static str),
+    Kprobe(&'static str),
+    /// A function, and the program at its entry that keeps what it was called with.
+    Kretprobe(&'static str, Option<&'static str>),
     /// A tracepoint that another signal's program is attached to tells this too when it has that
     /// many arguments.
     WithArgs(&'static str, usize),
@@ -73,22 +79,33 @@ const fn functions(parts: &'static [Part]) -> Way {
     }
 }
 
+const fn returns(program: &'static str, function: &'static str, entry: &'static str) -> Part {
+    part(program, At::Kretprobe(function, Some(entry)))
+}
+
+const fn probes(parts: &'static [Part]) -> Way {
+    Way {
+        family: Family::Kprobe,
+        parts,
+    }
+}
+
 pub const SIGNALS: [Signal; 13] = [
     Signal {
         name: "socket_end",
         blind: None,
-        ways: &[tracepoint(&[part(
-            "destroy_sock",
-            At::TpBtf("tcp_destroy_sock"),
-        )])],
+        ways: &[
+            tracepoint(&[part("destroy_sock", At::TpBtf("tcp_destroy_sock"))]),
+            probes(&[part("raw_destroy_sock", At::RawTp("tcp_destroy_sock"))]),
+        ],
     },
     Signal {
         name: "rst_sent",
         blind: Some("RSTs that this node sends"),
-        ways: &[tracepoint(&[part(
-            "send_reset",
-            At::TpBtf("tcp_send_reset"),
-        )])],
+        ways: &[
+            tracepoint(&[part("send_reset", At::TpBtf("tcp_send_reset"))]),
+            probes(&[part("raw_send_reset", At::RawTp("tcp_send_reset"))]),
+        ],
     },
     Signal {
         name: "rst_sent_without_socket",
@@ -99,15 +116,20 @@ pub const SIGNALS: [Signal; 13] = [
                 part("v4_send_reset", At::Fentry("tcp_v4_send_reset")),
                 part("v6_send_reset", At::Fentry("tcp_v6_send_reset")),
             ]),
+            probes(&[part("raw_send_reset", At::WithArgs("tcp_send_reset", 3))]),
+            probes(&[
+                part("probe_send_reset", At::Kprobe("tcp_v4_send_reset")),
+                part("probe_send_reset", At::Kprobe("tcp_v6_send_reset")),
+            ]),
         ],
     },
     Signal {
         name: "rst_received",
         blind: Some("RSTs that this node receives"),
-        ways: &[tracepoint(&[part(
-            "receive_reset",
-            At::TpBtf("tcp_receive_reset"),
-        )])],
+        ways: &[
+            tracepoint(&[part("receive_reset", At::TpBtf("tcp_receive_reset"))]),
+            probes(&[part("raw_receive_reset", At::RawTp("tcp_receive_reset"))]),
+        ],
     },
     Signal {
         name: "icmp_error",
@@ -118,25 +140,36 @@ pub const SIGNALS: [Signal; 13] = [
                 "error_report_call",
                 At::Fentry("sock_def_error_report"),
             )]),
+            probes(&[part("raw_error_report", At::RawTp("inet_sk_error_report"))]),
+            probes(&[part(
+                "probe_error_report",
+                At::Kprobe("sock_def_error_report"),
+            )]),
         ],
     },
     Signal {
         name: "signal",
         blind: Some("SIGPIPE, and who killed a process"),
-        ways: &[tracepoint(&[part(
-            "signal_generate",
-            At::TpBtf("signal_generate"),
-        )])],
+        ways: &[
+            tracepoint(&[part("signal_generate", At::TpBtf("signal_generate"))]),
+            probes(&[part("raw_signal_generate", At::RawTp("signal_generate"))]),
+        ],
     },
     Signal {
         name: "oom_kill",
         blind: Some("whether a process was killed for want of memory"),
-        ways: &[tracepoint(&[part("mark_victim", At::TpBtf("mark_victim"))])],
+        ways: &[
+            tracepoint(&[part("mark_victim", At::TpBtf("mark_victim"))]),
+            probes(&[part("raw_mark_victim", At::RawTp("mark_victim"))]),
+        ],
     },
     Signal {
         name: "process_name",
         blind: Some("new names of processes between their connect or accept and the end"),
-        ways: &[tracepoint(&[part("task_rename", At::TpBtf("task_rename"))])],
+        ways: &[
+            tracepoint(&[part("task_rename", At::TpBtf("task_rename"))]),
+            probes(&[part("raw_task_rename", At::RawTp("task_rename"))]),
+        ],
     },
     Signal {
         name: "write_error",
@@ -152,6 +185,14 @@ pub const SIGNALS: [Signal; 13] = [
                     optional: true,
                 },
             ]),
+            probes(&[
+                returns("probe_sent", "inet_sendmsg", "probe_send"),
+                returns("probe_sent", "inet6_sendmsg", "probe_send"),
+                Part {
+                    optional: true,
+                    ..returns("probe_sent", "inet_sendpage", "probe_send")
+                },
+            ]),
         ],
     },
     Signal {
@@ -162,6 +203,10 @@ pub const SIGNALS: [Signal; 13] = [
             functions(&[
                 part("inet_recvmsg", At::Fexit("inet_recvmsg", 4)),
                 part("inet6_recvmsg", At::Fexit("inet6_recvmsg", 4)),
+            ]),
+            probes(&[
+                returns("probe_received", "inet_recvmsg", "probe_recv"),
+                returns("probe_received", "inet6_recvmsg", "probe_recv"),
             ]),
         ],
     },
@@ -178,6 +223,7 @@ pub const SIGNALS: [Signal; 13] = [
             ]),
             functions(&[part("csk_accept_arg", At::Fexit("inet_csk_accept", 2))]),
             functions(&[part("csk_accept", At::Fexit("inet_csk_accept", 4))]),
+            probes(&[part("probe_accept", At::Kretprobe("inet_csk_accept", None))]),
         ],
     },
     Signal {
@@ -186,16 +232,22 @@ pub const SIGNALS: [Signal; 13] = [
         ways: &[
             tracepoint(&[part("send_reset", At::WithArgs("tcp_send_reset", 3))]),
             functions(&[part("check_oom", At::Fexit("tcp_check_oom", 2))]),
+            probes(&[part("raw_send_reset", At::WithArgs("tcp_send_reset", 3))]),
+            probes(&[returns(
+                "probe_checked_oom",
+                "tcp_check_oom",
+                "probe_check_oom",
+            )]),
         ],
     },
     // Last: from here on ends are told, and everything that explains them is in place.
     Signal {
         name: "state",
         blind: None,
-        ways: &[tracepoint(&[part(
-            "set_state",
-            At::TpBtf("inet_sock_set_state"),
-        )])],
+        ways: &[
+            tracepoint(&[part("set_state", At::TpBtf("inet_sock_set_state"))]),
+            probes(&[part("raw_set_state", At::RawTp("inet_sock_set_state"))]),
+        ],
     },
 ];
 
@@ -204,15 +256,26 @@ impl Signal {
     /// What another signal's program may tell anyway leaves no choice.
     pub fn ways(&self, family: Option<Family>) -> impl Iterator<Item = &'static Way> {
         let told_anyway = |way: &Way| matches!(way.parts[0].at, At::WithArgs(..));
-        let has_it = !self.ways.iter().any(told_anyway)
-            && self.ways.iter().any(|way| Some(way.family) == family);
-        self.ways
-            .iter()
-            .filter(move |way| !has_it || Some(way.family) == family)
+        let has_it = family == Some(Family::Kprobe)
+            || !self.ways.iter().any(told_anyway)
+                && self.ways.iter().any(|way| Some(way.family) == family);
+        self.ways.iter().filter(move |way| {
+            if has_it {
+                Some(way.family) == family
+            } else {
+                !way.is_raw()
+            }
+        })
     }
 }
 
 impl Way {
+    /// A tracepoint without types: only when it is asked for. Every kernel with BTF has the better one, and
+    /// connections have numbers of another kind there.
+    fn is_raw(&self) -> bool {
+        self.family == Family::Kprobe && matches!(self.parts[0].at, At::RawTp(_) | At::WithArgs(..))
+    }
+
     /// The parts that this kernel needs.
     pub fn needed<'a>(&'a self, types: &'a Btf<'_>) -> impl Iterator<Item = &'a Part> {
         self.parts
@@ -230,13 +293,13 @@ impl At {
     /// Why there is nothing to attach to in a kernel of these types.
     pub fn absence(self, types: &Btf<'_>) -> Option<String> {
         match self {
-            At::TpBtf(name) => types
+            At::TpBtf(name) | At::RawTp(name) => types
                 .tracepoint_args(name)
                 .is_none()
                 .then(|| "this kernel has no such tracepoint".to_owned()),
             // tracefs knows, when it is tried.
             At::Tracepoint(..) => None,
-            At::Fentry(name) => types
+            At::Fentry(name) | At::Kprobe(name) | At::Kretprobe(name, _) => types
                 .function_args(name)
                 .is_none()
                 .then(|| format!("this kernel has no function {name}")),
@@ -259,6 +322,7 @@ impl fmt::Display for Family {
         f.write_str(match self {
             Family::TpBtf => "tp_btf",
             Family::Fentry => "fentry",
+            Family::Kprobe => "kprobe",
         })
     }
 }
@@ -268,7 +332,11 @@ impl fmt::Display for Way {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (number, part) in self.parts.iter().enumerate() {
             let (kind, name) = match part.at {
+                At::WithArgs(name, _) if self.is_raw() => ("raw_tp", name),
                 At::TpBtf(name) | At::WithArgs(name, _) => ("tp_btf", name),
+                At::RawTp(name) => ("raw_tp", name),
+                At::Kprobe(name) => ("kprobe", name),
+                At::Kretprobe(name, _) => ("kretprobe", name),
                 At::Tracepoint(_, name) => ("tracepoint", name),
                 At::Fentry(name) => ("fentry", name),
                 At::Fexit(name, _) => ("fexit", name),

@@ -18,7 +18,8 @@ pub struct Reading {
     pub syn_recv_ended: u64,
     /// Entries of the connection map.
     pub connections: u64,
-    /// Runs that the kernel skipped because the program was running on that CPU already.
+    /// Runs that the kernel skipped because the program was running on that CPU already, or because a
+    /// kretprobe watches only so many calls at once.
     pub missed_runs: u64,
 }
 
@@ -62,7 +63,8 @@ impl Losses {
             missed_runs: attached
                 .programs()
                 .map(|(_, program)| missed_runs(program))
-                .sum(),
+                .sum::<u64>()
+                + value(counters::RETURNS_MISSED),
         }
     }
 

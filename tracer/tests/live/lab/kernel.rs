@@ -8,11 +8,16 @@ pub fn gives_rst_reasons() -> bool {
     *FOUND.get_or_init(|| names("sk_rst_reason"))
 }
 
-/// From 5.12 a program may ask for a socket's cookie, which its TIME_WAIT keeps: a RST from there then has its
-/// connection.
+/// From 5.12 a program with the kernel's types may ask for a socket's cookie, which its TIME_WAIT keeps: a RST from there
+/// then has its connection.
 pub fn ties_time_wait() -> bool {
     static FOUND: OnceLock<bool> = OnceLock::new();
-    *FOUND.get_or_init(|| names("bpf_get_socket_ptr_cookie"))
+    *FOUND.get_or_init(|| hooks() != "kprobe" && names("bpf_get_socket_ptr_cookie"))
+}
+
+/// The family of hooks that the tracer is told to use; empty: the best.
+fn hooks() -> String {
+    std::env::var("LIVE_HOOKS").unwrap_or_default()
 }
 
 /// Whether the kernel's types know that name.
