@@ -430,6 +430,7 @@ impl Tracing {
             missed_runs,
             ..
         } = self.reading;
+        let names = self.attached.hook_names();
         let body = Heartbeat {
             written: self.pipeline.totals.written.clone(),
             lost: self.losses.total(),
@@ -438,6 +439,7 @@ impl Tracing {
             recovered,
             missed_runs,
             syn_recv_ended,
+            attached: List(names.into_iter().map(Into::into).collect()),
         };
         let event = self
             .pipeline

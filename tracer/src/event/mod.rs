@@ -338,6 +338,8 @@ keys! {
         missed_runs: u64,
         /// Passive sockets that never left SYN_RECV.
         syn_recv_ended: u64,
+        /// The attached hooks, by name; one may serve several signals.
+        attached: List<Label>,
     }
 }
 

@@ -74,6 +74,17 @@ impl Attached {
             .count()
     }
 
+    /// The attached hooks, each once.
+    pub fn hook_names(&self) -> Vec<&str> {
+        let mut names: Vec<&str> = Vec::new();
+        for hook in self.hooks.iter().filter(|hook| hook.error.is_none()) {
+            if !names.contains(&hook.hook.as_str()) {
+                names.push(&hook.hook);
+            }
+        }
+        names
+    }
+
     /// Passes on what the kernel side has logged (feature `kernel-log`).
     pub fn flush_log(&mut self) {
         #[cfg(feature = "kernel-log")]
