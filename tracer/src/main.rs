@@ -38,9 +38,9 @@ fn main() -> ExitCode {
             log::start(&log);
             demo::demo()
         }
-        Command::Doctor(json, log) => {
+        Command::Doctor(json, hooks, log) => {
             log::start(&log);
-            doctor::doctor(json)
+            doctor::doctor(json, run::family(hooks))
         }
         Command::DemoPart(part, port) => demo::part(part, port),
     };

@@ -544,7 +544,8 @@ async fn after(duration: Option<Duration>) {
     }
 }
 
-fn family(hooks: Hooks) -> Option<Family> {
+/// `None`: the best that the kernel has.
+pub fn family(hooks: Hooks) -> Option<Family> {
     match hooks {
         Hooks::Auto => None,
         Hooks::TpBtf => Some(Family::TpBtf),

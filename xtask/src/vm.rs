@@ -9,6 +9,7 @@ mod guest;
 mod initramfs;
 mod kernel;
 mod modules;
+mod results;
 mod table;
 mod verdict;
 
@@ -42,6 +43,17 @@ const PACKAGES: &[&str] = &[
     "bpftool",
 ];
 
+/// Every signal is needed by one of them.
+const SMOKE: &[&str] = &[
+    "rows::fin",
+    "rows::abort_unread",
+    "rows::connect_refused",
+    "rows::sigkill",
+    "rows::icmp_on_established",
+    "rows::rst_from_no_socket",
+    "rows::write_to_time_wait",
+];
+
 #[derive(clap::Args)]
 pub struct Options {
     /// A release of the matrix (5.10, 6.1, 6.12, 6.18, 7.3) or the file of a kernel image; without it, all of the matrix
@@ -50,12 +62,39 @@ pub struct Options {
     /// Run only tests whose names contain this
     #[arg(long, value_name = "SUBSTR")]
     filter: Option<String>,
-    /// Have the tracer use this family of hooks, as its own --hooks
-    #[arg(long, value_name = "FAMILY")]
-    hooks: Option<String>,
+    /// Run only a few tests, of everything a little, with every family of hooks
+    #[arg(long, conflicts_with = "filter")]
+    smoke: bool,
+    /// Have the tracer use this family of hooks, as its own --hooks; several are tried in turn
+    #[arg(long, value_name = "FAMILY", value_parser = ["auto", "tp_btf", "fentry", "kprobe"])]
+    hooks: Vec<String>,
+    /// Keep what came of it in tracer/tests/matrix.json, which docs/kernels.md tells of
+    #[arg(long)]
+    save: bool,
     /// Fetch kernels again, for a newer build of the same release
     #[arg(long)]
     refresh: bool,
+}
+
+impl Options {
+    /// How grep is to take the names, and the names: parts of them, or whole ones.
+    fn tests(&self) -> (&'static str, Vec<&str>) {
+        if self.smoke {
+            ("-x", SMOKE.to_vec())
+        } else {
+            ("", vec![self.filter.as_deref().unwrap_or_default()])
+        }
+    }
+
+    fn families(&self) -> Vec<&str> {
+        if !self.hooks.is_empty() {
+            self.hooks.iter().map(String::as_str).collect()
+        } else if self.smoke {
+            vec!["auto", "fentry", "kprobe"]
+        } else {
+            vec!["auto"]
+        }
+    }
 }
 
 pub fn vm(options: &Options) -> Result<ExitCode> {
@@ -84,6 +123,9 @@ pub fn vm(options: &Options) -> Result<ExitCode> {
                 untried += 1;
             }
         }
+    }
+    if options.save {
+        results::save(&columns)?;
     }
     let mut out = io::stdout().lock();
     table::write(&mut out, &columns).context("cannot write the table to stdout")?;

@@ -323,6 +323,9 @@ pub enum Sub {
         /// One JSON object, verifier logs included
         #[arg(long)]
         json: bool,
+        /// As tracing with this family of hooks does [default: auto]
+        #[arg(long, value_name = "FAMILY", value_parser = Words(&["auto", "tp_btf", "fentry", "kprobe"]))]
+        hooks: Option<String>,
         #[command(flatten)]
         log: Log,
     },

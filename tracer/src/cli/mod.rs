@@ -28,7 +28,7 @@ pub enum Command {
     /// Break a pipe and explain it.
     Demo(Log),
     /// Say what this kernel offers; as JSON.
-    Doctor(bool, Log),
+    Doctor(bool, Hooks, Log),
     /// Be one of the two ends of the demo's connection.
     DemoPart(Part, u16),
     /// Write this text to standard output: help, version, schema, an explanation, a generated file.
@@ -68,7 +68,10 @@ pub fn parse(
             Some((part, port)) => Command::DemoPart(part, port),
             None => Command::Demo(settings::log_only(log, env)?),
         },
-        Some(Sub::Doctor { json, log }) => Command::Doctor(json, settings::log_only(log, env)?),
+        Some(Sub::Doctor { json, hooks, log }) => {
+            let (hooks, log) = settings::doctor(hooks, log, env)?;
+            Command::Doctor(json, hooks, log)
+        }
         Some(Sub::Replay(args)) => Command::Replay(Box::new(settings::replay(*args, env)?)),
         Some(Sub::Explain { name }) => Command::Print(explain::page(&name)?),
         Some(Sub::Schema) => Command::Print(generate::schema()),

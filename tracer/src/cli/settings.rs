@@ -286,6 +286,17 @@ pub fn log_only(args: args::Log, env: impl Fn(&str) -> Option<OsString>) -> Resu
     log(&mut Sources::new(None, without_file)?, args)
 }
 
+pub fn doctor(
+    hooks: Option<String>,
+    args: args::Log,
+    env: impl Fn(&str) -> Option<OsString>,
+) -> Result<(Hooks, Log), Usage> {
+    let without_file = |name: &str| env(name).filter(|_| name != "TRACER_CONFIG");
+    let mut from = Sources::new(None, without_file)?;
+    let hooks = from.one("hooks", hooks, values::hooks)?.unwrap_or_default();
+    Ok((hooks, log(&mut from, args)?))
+}
+
 fn log<E: Fn(&str) -> Option<OsString>>(
     from: &mut Sources<E>,
     args: args::Log,

@@ -367,7 +367,11 @@ fn commands() {
     };
     assert_eq!(
         parse_in(&["doctor", "--json"], &[]),
-        Ok(Command::Doctor(true, log))
+        Ok(Command::Doctor(true, Hooks::Auto, log.clone()))
+    );
+    assert_eq!(
+        parse_in(&["doctor", "--hooks", "kprobe"], &[]),
+        Ok(Command::Doctor(false, Hooks::Kprobe, log))
     );
     assert!(printed(&["explain", "fin_peer_rst"]).starts_with("# fin_peer_rst\n"));
     assert!(wrong(&["explain", "x"], &[]).contains("or a reason or a pattern"));

@@ -11,6 +11,7 @@ use crate::kernel::{
     btf::Btf,
     clock,
     facts::Facts,
+    hooks::Family,
     layout::{Layout, VMLINUX},
     losses,
     surroundings::{Obstacle, Surroundings},
@@ -23,9 +24,9 @@ const SIZES: Sizes = Sizes {
     max_connections: 1_024,
 };
 
-/// Writes the report; fails when tracing is impossible.
-pub fn doctor(json: bool) -> Result<()> {
-    let report = examine()?;
+/// Writes the report; fails when tracing is impossible. `family`: whose hooks to try where there is a choice.
+pub fn doctor(json: bool, family: Option<Family>) -> Result<()> {
+    let report = examine(family)?;
     let text = if json {
         format!("{}\n", report.json())
     } else {
@@ -39,7 +40,7 @@ pub fn doctor(json: bool) -> Result<()> {
     }
 }
 
-fn examine() -> Result<Report> {
+fn examine(family: Option<Family>) -> Result<Report> {
     let facts = Facts::read()?;
     let surroundings = Surroundings::look();
     let mut report = Report {
@@ -55,7 +56,7 @@ fn examine() -> Result<Report> {
         return Ok(report);
     }
     let began_ns = clock::monotonic_ns();
-    match attach(&report.surroundings, facts.jiffy_ns) {
+    match attach(&report.surroundings, facts.jiffy_ns, family) {
         Ok(attached) => {
             report.hooks = attached.hooks.iter().map(Hook::from).collect();
             report.programs = programs(&attached);
@@ -73,12 +74,12 @@ fn examine() -> Result<Report> {
     Ok(report)
 }
 
-fn attach(surroundings: &Surroundings, jiffy_ns: u64) -> Result<Attached> {
+fn attach(surroundings: &Surroundings, jiffy_ns: u64, family: Option<Family>) -> Result<Attached> {
     let bytes = std::fs::read(VMLINUX).with_context(|| format!("cannot read {VMLINUX}"))?;
     let btf = Btf::parse(&bytes).with_context(|| format!("cannot understand {VMLINUX}"))?;
     let mut layout = Layout::resolve(&btf, jiffy_ns)?;
     layout.reads(surroundings.may_probe);
-    attach::attach(&layout, &btf, SIZES, None)
+    attach::attach(&layout, &btf, SIZES, family)
 }
 
 fn programs(attached: &Attached) -> Vec<Program> {

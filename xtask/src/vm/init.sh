@@ -5,9 +5,6 @@
 /bin/busybox --install -s /bin 2>/dev/null
 export PATH=/bin HOME=/root TRACER_BIN=/opt/tracer CARGO_MANIFEST_DIR=/tmp LIVE_GLOBAL_SYSCTL=1
 
-LIVE_HOOKS=$(cat /opt/hooks)
-export LIVE_HOOKS
-
 mount -t proc proc /proc
 mount -t sysfs sysfs /sys
 mount -t devtmpfs dev /dev
@@ -28,21 +25,23 @@ for module in /opt/modules/*.ko; do
     [ -e "$module" ] && insmod "$module"
 done
 
-# Whether the kernel takes the programs at all, before the first test waits for it.
-echo "vm: hooks"
-timeout -s KILL 120 /opt/tracer doctor --json
-ended=$?
-echo "vm: hooks ended $ended"
-if [ $ended != 0 ]; then
-    echo "vm: done"
-    poweroff -f
-fi
+# shellcheck disable=SC2046 # no option at all, or one
+/opt/live --list --format terse | sed -n 's/: test$//p' | grep -F $(cat /opt/match) -f /opt/filter >/tmp/names
 
-/opt/live --list --format terse | sed -n 's/: test$//p' | grep -F -e "$(cat /opt/filter)" >/tmp/names
-while read -r name; do
-    echo "vm: test $name"
-    timeout -s KILL 600 /opt/live --exact "$name" --show-output
-    echo "vm: ended $?"
-done </tmp/names
+while read -r LIVE_HOOKS; do
+    export LIVE_HOOKS
+    echo "vm: family $LIVE_HOOKS"
+    # Whether the kernel takes the programs at all, before the first test waits for it.
+    echo "vm: hooks"
+    timeout -s KILL 120 /opt/tracer doctor --json --hooks "$LIVE_HOOKS"
+    ended=$?
+    echo "vm: hooks ended $ended"
+    [ $ended = 0 ] || continue
+    while read -r name; do
+        echo "vm: test $name"
+        timeout -s KILL 600 /opt/live --exact "$name" --show-output </dev/null
+        echo "vm: ended $?"
+    done </tmp/names
+done </opt/hooks
 echo "vm: done"
 poweroff -f

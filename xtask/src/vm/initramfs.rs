@@ -23,6 +23,7 @@ const BUSYBOX: &str = "/bin/busybox";
 const TRACER: &str = "opt/tracer";
 const LIVE: &str = "opt/live";
 const FILTER: &str = "opt/filter";
+const MATCH: &str = "opt/match";
 const HOOKS: &str = "opt/hooks";
 const MODULES: &str = "opt/modules";
 
@@ -50,9 +51,16 @@ pub fn build(
     write(&init, include_str!("init.sh"))?;
     fs::set_permissions(&init, fs::Permissions::from_mode(0o755))
         .with_context(|| format!("cannot make {} executable", init.display()))?;
-    let given = |option: &Option<String>| option.clone().unwrap_or_default();
-    write(&root.join(FILTER), &given(&options.filter))?;
-    write(&root.join(HOOKS), &given(&options.hooks))?;
+    let lines = |words: &[&str]| {
+        words
+            .iter()
+            .map(|word| format!("{word}\n"))
+            .collect::<String>()
+    };
+    let (how, names) = options.tests();
+    write(&root.join(FILTER), &lines(&names))?;
+    write(&root.join(MATCH), how)?;
+    write(&root.join(HOOKS), &lines(&options.families()))?;
     write(&root.join("etc/passwd"), USERS)?;
     write(&root.join("etc/group"), GROUPS)?;
     copy(Path::new(BUSYBOX), &root.join("bin/busybox"))?;

@@ -4,29 +4,55 @@ use std::io::{Result, Write};
 
 use super::{
     kernel::Kernel,
-    verdict::{End, Outcome, Verdict},
+    verdict::{End, Family, Outcome, Verdict},
 };
 
 pub type Column = (Kernel, Verdict);
 
-const WIDTH: usize = 9;
+const WIDTH: usize = 11;
+
+/// A family of hooks on a kernel: a column of the table.
+struct Tried<'a> {
+    head: String,
+    family: &'a Family,
+    end: &'a End,
+}
+
+fn tried(columns: &[Column]) -> Vec<Tried<'_>> {
+    let mut all = Vec::new();
+    for (kernel, verdict) in columns {
+        for family in &verdict.families {
+            let head = match family.name.as_str() {
+                "" | "auto" => kernel.name.clone(),
+                hooks => format!("{} {hooks}", kernel.name),
+            };
+            all.push(Tried {
+                head,
+                family,
+                end: &verdict.end,
+            });
+        }
+    }
+    all
+}
 
 pub fn write(out: &mut impl Write, columns: &[Column]) -> Result<()> {
-    let names = names(columns);
+    let tried = tried(columns);
+    let names = names(&tried);
     let longest = names.iter().map(|name| name.len()).max().unwrap_or(0);
     write!(out, "{:longest$}", "")?;
-    for (kernel, _) in columns {
-        write!(out, " {:>WIDTH$}", kernel.name)?;
+    for column in &tried {
+        write!(out, " {:>WIDTH$}", column.head)?;
     }
     writeln!(out)?;
     for name in &names {
         write!(out, "{name:longest$}")?;
-        for (_, verdict) in columns {
-            write!(out, " {:>WIDTH$}", cell(verdict, name))?;
+        for column in &tried {
+            write!(out, " {:>WIDTH$}", cell(column, name))?;
         }
         writeln!(out)?;
     }
-    instructions(out, columns)?;
+    instructions(out, &tried)?;
     for (kernel, verdict) in columns {
         writeln!(out)?;
         details(out, kernel, verdict)?;
@@ -35,10 +61,10 @@ pub fn write(out: &mut impl Write, columns: &[Column]) -> Result<()> {
 }
 
 /// What each verifier went through, program by program.
-fn instructions(out: &mut impl Write, columns: &[Column]) -> Result<()> {
-    let mut names: Vec<&str> = columns
+fn instructions(out: &mut impl Write, tried: &[Tried<'_>]) -> Result<()> {
+    let mut names: Vec<&str> = tried
         .iter()
-        .flat_map(|(_, verdict)| verdict.programs.iter().map(|(name, _)| name.as_str()))
+        .flat_map(|column| column.family.programs.iter().map(|(name, _)| name.as_str()))
         .collect();
     names.sort_unstable();
     names.dedup();
@@ -48,9 +74,9 @@ fn instructions(out: &mut impl Write, columns: &[Column]) -> Result<()> {
     }
     for name in names {
         write!(out, "{name:longest$}")?;
-        for (_, verdict) in columns {
-            let found = verdict.programs.iter().find(|(program, _)| program == name);
-            let cell = match found {
+        for column in tried {
+            let mut programs = column.family.programs.iter();
+            let cell = match programs.find(|(program, _)| program == name) {
                 Some((_, Some(count))) => count.to_string(),
                 Some((_, None)) => "loaded".to_owned(),
                 None => "-".to_owned(),
@@ -63,10 +89,10 @@ fn instructions(out: &mut impl Write, columns: &[Column]) -> Result<()> {
 }
 
 /// In the order in which they ran.
-fn names(columns: &[Column]) -> Vec<&str> {
+fn names<'a>(tried: &[Tried<'a>]) -> Vec<&'a str> {
     let mut names: Vec<&str> = Vec::new();
-    for (_, verdict) in columns {
-        for (name, _) in &verdict.tests {
+    for column in tried {
+        for (name, _) in &column.family.tests {
             if !names.contains(&name.as_str()) {
                 names.push(name);
             }
@@ -75,15 +101,18 @@ fn names(columns: &[Column]) -> Vec<&str> {
     names
 }
 
-fn cell(verdict: &Verdict, name: &str) -> &'static str {
-    let found = verdict.tests.iter().find(|(test, _)| test == name);
-    match found.map(|(_, outcome)| outcome) {
+fn cell(column: &Tried<'_>, name: &str) -> &'static str {
+    let mut tests = column.family.tests.iter();
+    match tests
+        .find(|(test, _)| test == name)
+        .map(|(_, outcome)| outcome)
+    {
         None => "-",
         Some(Outcome::Passed) => "ok",
         Some(Outcome::Skipped(_)) => "skipped",
         Some(Outcome::Failed(_)) => "FAILED",
         Some(Outcome::TimedOut) => "TIMED OUT",
-        Some(Outcome::Unfinished) => match &verdict.end {
+        Some(Outcome::Unfinished) => match column.end {
             End::Panic(_) => "PANIC",
             End::Hang(_) => "HANG",
             End::Done | End::Vanished => "CUT OFF",
@@ -92,17 +121,10 @@ fn cell(verdict: &Verdict, name: &str) -> &'static str {
 }
 
 fn details(out: &mut impl Write, kernel: &Kernel, verdict: &Verdict) -> Result<()> {
-    let count = |wanted: fn(&Outcome) -> bool| {
-        let outcomes = verdict.tests.iter().map(|(_, outcome)| outcome);
-        outcomes.filter(|outcome| wanted(outcome)).count()
-    };
-    let passed = count(|outcome| *outcome == Outcome::Passed);
-    let skipped = count(|outcome| matches!(outcome, Outcome::Skipped(_)));
-    let failed = verdict.tests.len() - passed - skipped;
     let release = verdict.release.as_deref().unwrap_or("it did not start");
     writeln!(
         out,
-        "Linux {} ({release}): {passed} passed, {failed} failed, {skipped} skipped; logs in {}",
+        "Linux {} ({release}); logs in {}",
         kernel.name, verdict.logs
     )?;
     match &verdict.end {
@@ -111,19 +133,38 @@ fn details(out: &mut impl Write, kernel: &Kernel, verdict: &Verdict) -> Result<(
         End::Hang(after) => writeln!(out, "  hang: silent for {} s", after.as_secs())?,
         End::Vanished => writeln!(out, "  the guest ended, and its console does not say why")?,
     }
-    for hook in &verdict.instead {
-        writeln!(out, "  {}", first_line(hook))?;
-    }
-    for hook in &verdict.absent {
-        writeln!(out, "  absent: {}", first_line(hook))?;
-    }
-    for program in &verdict.rejected {
-        writeln!(out, "  rejected by the verifier:\n{}", indented(program))?;
-    }
     for complaint in &verdict.complaints {
         writeln!(out, "  the kernel complained: {complaint}")?;
     }
-    for (name, outcome) in &verdict.tests {
+    for family in &verdict.families {
+        of_family(out, family)?;
+    }
+    Ok(())
+}
+
+fn of_family(out: &mut impl Write, family: &Family) -> Result<()> {
+    let count = |wanted: fn(&Outcome) -> bool| {
+        let outcomes = family.tests.iter().map(|(_, outcome)| outcome);
+        outcomes.filter(|outcome| wanted(outcome)).count()
+    };
+    let passed = count(|outcome| *outcome == Outcome::Passed);
+    let skipped = count(|outcome| matches!(outcome, Outcome::Skipped(_)));
+    let failed = family.tests.len() - passed - skipped;
+    writeln!(
+        out,
+        "  --hooks {}: {passed} passed, {failed} failed, {skipped} skipped",
+        family.name
+    )?;
+    for hook in &family.instead {
+        writeln!(out, "  {}", first_line(hook))?;
+    }
+    for hook in &family.absent {
+        writeln!(out, "  absent: {}", first_line(hook))?;
+    }
+    for program in &family.rejected {
+        writeln!(out, "  rejected by the verifier:\n{}", indented(program))?;
+    }
+    for (name, outcome) in &family.tests {
         match outcome {
             Outcome::Passed | Outcome::Unfinished => {}
             Outcome::Skipped(reason) => writeln!(out, "  skipped: {name}: {reason}")?,
@@ -153,13 +194,15 @@ mod tests {
             image: "vmlinuz".into(),
             modules: None,
         };
-        let verdict = Verdict {
-            release: Some(format!("{name}.0")),
-            rejected: Vec::new(),
-            absent: Vec::new(),
-            instead: Vec::new(),
+        let family = Family {
+            name: "auto".to_owned(),
             programs: vec![("set_state".to_owned(), Some(3453))],
             tests,
+            ..Family::default()
+        };
+        let verdict = Verdict {
+            release: Some(format!("{name}.0")),
+            families: vec![family],
             end,
             complaints: Vec::new(),
             logs: "/logs".to_owned(),
@@ -206,12 +249,17 @@ mod tests {
             ]
         );
         assert!(
-            text.contains("Linux 6.1 (6.1.0): 1 passed, 1 failed, 1 skipped; logs in /logs"),
+            text.contains(
+                "Linux 6.1 (6.1.0); logs in /logs\n  --hooks auto: 1 passed, 1 failed, 1 skipped"
+            ),
             "{text}"
         );
         assert!(text.contains("  skipped: rst: needs x"), "{text}");
         assert!(text.contains("    two"), "{text}");
         assert!(text.contains("    Oops: 0"), "{text}");
-        assert!(text.contains("set_state      3453      3453\n"), "{text}");
+        assert!(
+            text.contains("set_state        3453        3453\n"),
+            "{text}"
+        );
     }
 }

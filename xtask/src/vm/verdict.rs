@@ -32,6 +32,20 @@ pub enum End {
 pub struct Verdict {
     /// `uname -r`; `None` when it never got so far.
     pub release: Option<String>,
+    /// In the order in which they were tried.
+    pub families: Vec<Family>,
+    pub end: End,
+    /// `WARNING`s and the like of the kernel, which it outlived.
+    pub complaints: Vec<String>,
+    /// Where its logs are.
+    pub logs: String,
+}
+
+/// What came of a family of hooks.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Family {
+    /// As the tracer's --hooks calls it.
+    pub name: String,
     /// Programs that the kernel refused, with the verifier's words.
     pub rejected: Vec<String>,
     /// Hooks that this kernel does not have, and nothing in their place.
@@ -41,19 +55,21 @@ pub struct Verdict {
     /// Loaded programs, and how many instructions the verifier went through where it says so.
     pub programs: Vec<(String, Option<u64>)>,
     pub tests: Vec<(String, Outcome)>,
-    pub end: End,
-    /// `WARNING`s and the like of the kernel, which it outlived.
-    pub complaints: Vec<String>,
-    /// Where its logs are.
-    pub logs: String,
 }
 
 impl Verdict {
     pub fn is_good(&self) -> bool {
-        let fine = |outcome: &Outcome| matches!(outcome, Outcome::Passed | Outcome::Skipped(_));
         self.end == End::Done
-            && self.rejected.is_empty()
             && self.complaints.is_empty()
+            && !self.families.is_empty()
+            && self.families.iter().all(Family::is_good)
+    }
+}
+
+impl Family {
+    fn is_good(&self) -> bool {
+        let fine = |outcome: &Outcome| matches!(outcome, Outcome::Passed | Outcome::Skipped(_));
+        self.rejected.is_empty()
             && !self.tests.is_empty()
             && self.tests.iter().all(|(_, outcome)| fine(outcome))
     }
@@ -75,11 +91,7 @@ pub struct Listener {
     release: Option<String>,
     /// What came since the last line of init's.
     said: Vec<String>,
-    rejected: Vec<String>,
-    absent: Vec<String>,
-    instead: Vec<String>,
-    programs: Vec<(String, Option<u64>)>,
-    tests: Vec<(String, Outcome)>,
+    families: Vec<Family>,
     done: bool,
     hung: Option<Duration>,
 }
@@ -106,7 +118,14 @@ impl Listener {
                 self.release = Some(rest.to_owned());
                 Some(format!("up as {rest}"))
             }
-            ("hooks", Part::Hooks) => self.hooks(&said, rest),
+            ("family", _) => {
+                self.families.push(Family {
+                    name: rest.to_owned(),
+                    ..Family::default()
+                });
+                None
+            }
+            ("hooks", Part::Hooks) => self.family().hooks(&said, rest),
             ("hooks", _) => {
                 self.part = Part::Hooks;
                 None
@@ -117,8 +136,12 @@ impl Listener {
             }
             ("ended", Part::Test(name)) => {
                 let outcome = outcome(rest, &said);
-                let news = format!("{name}: {outcome}");
-                self.tests.push((name, outcome));
+                let family = self.family();
+                let news = match family.name.as_str() {
+                    "auto" => format!("{name}: {outcome}"),
+                    hooks => format!("{name} ({hooks}): {outcome}"),
+                };
+                family.tests.push((name, outcome));
                 Some(news)
             }
             ("done", _) => {
@@ -129,6 +152,39 @@ impl Listener {
         }
     }
 
+    /// The one that is tried now.
+    fn family(&mut self) -> &mut Family {
+        if self.families.is_empty() {
+            self.families.push(Family::default());
+        }
+        let last = self.families.len() - 1;
+        &mut self.families[last]
+    }
+
+    pub fn finish(mut self, console: &str, logs: &Path) -> Verdict {
+        if let Part::Test(name) = std::mem::take(&mut self.part) {
+            self.family().tests.push((name, Outcome::Unfinished));
+        }
+        let end = if self.done {
+            End::Done
+        } else if let Some(words) = panic(console) {
+            End::Panic(words)
+        } else if let Some(after) = self.hung {
+            End::Hang(after)
+        } else {
+            End::Vanished
+        };
+        Verdict {
+            release: self.release,
+            families: self.families,
+            end,
+            complaints: complaints(console),
+            logs: logs.display().to_string(),
+        }
+    }
+}
+
+impl Family {
     /// Of `tracer doctor --json`: which hooks are not attached, and why.
     fn hooks(&mut self, said: &[String], ended: &str) -> Option<String> {
         let report = said
@@ -166,32 +222,6 @@ impl Listener {
             self.rejected.len(),
             self.absent.len()
         ))
-    }
-
-    pub fn finish(mut self, console: &str, logs: &Path) -> Verdict {
-        if let Part::Test(name) = self.part {
-            self.tests.push((name, Outcome::Unfinished));
-        }
-        let end = if self.done {
-            End::Done
-        } else if let Some(words) = panic(console) {
-            End::Panic(words)
-        } else if let Some(after) = self.hung {
-            End::Hang(after)
-        } else {
-            End::Vanished
-        };
-        Verdict {
-            release: self.release,
-            rejected: self.rejected,
-            absent: self.absent,
-            instead: self.instead,
-            programs: self.programs,
-            tests: self.tests,
-            end,
-            complaints: complaints(console),
-            logs: logs.display().to_string(),
-        }
     }
 }
 
@@ -271,7 +301,7 @@ mod tests {
         listener.finish(console, Path::new("/logs"))
     }
 
-    const GOOD: &str = "vm: kernel 6.1.0\nvm: hooks\n{\"possible\":true,\"hooks\":[]}\nvm: hooks ended 0\n\
+    const GOOD: &str = "vm: kernel 6.1.0\nvm: family auto\nvm: hooks\n{\"possible\":true,\"hooks\":[]}\nvm: hooks ended 0\n\
          vm: test rows::fin\nrunning 1 test\ntest rows::fin ... ok\nvm: ended 0\n\
          vm: test tui::a\nskipped: tui::a: needs the program tmux\nvm: ended 0\nvm: done\n";
 
@@ -282,7 +312,7 @@ mod tests {
         assert_eq!(verdict.release.as_deref(), Some("6.1.0"));
         let skipped = Outcome::Skipped("needs the program tmux".to_owned());
         assert_eq!(
-            verdict.tests,
+            verdict.families[0].tests,
             [
                 ("rows::fin".to_owned(), Outcome::Passed),
                 ("tui::a".to_owned(), skipped)
@@ -301,7 +331,7 @@ mod tests {
             matches!(&verdict.end, End::Panic(words) if words.contains("Fatal") && words.contains("more"))
         );
         assert_eq!(
-            verdict.tests,
+            verdict.families[0].tests,
             [("rows::oom".to_owned(), Outcome::Unfinished)]
         );
         assert!(!verdict.is_good());
@@ -330,13 +360,31 @@ mod tests {
             &format!("vm: hooks\n{report}\nvm: hooks ended 0\nvm: done\n"),
             "",
         );
-        assert_eq!(verdict.absent.len(), 2, "{:?}", verdict.absent);
-        assert_eq!(verdict.rejected.len(), 1, "{:?}", verdict.rejected);
+        let family = &verdict.families[0];
+        assert_eq!(family.absent.len(), 2, "{family:?}");
+        assert_eq!(family.rejected.len(), 1, "{family:?}");
         let verdict = heard(
             "vm: hooks\ncannot attach: R1 invalid\nvm: hooks ended 1\n",
             "",
         );
-        assert_eq!(verdict.rejected, ["cannot attach: R1 invalid"]);
+        assert_eq!(verdict.families[0].rejected, ["cannot attach: R1 invalid"]);
+    }
+
+    #[test]
+    fn families_are_told_apart() {
+        let second = GOOD.split_once('\n').expect("lines").1;
+        let second = second.replace("family auto", "family kprobe");
+        let text = GOOD.replace("vm: done\n", &second);
+        let verdict = heard(&text, "");
+        let names: Vec<&str> = verdict
+            .families
+            .iter()
+            .map(|family| &*family.name)
+            .collect();
+        assert_eq!(names, ["auto", "kprobe"]);
+        assert!(verdict.is_good(), "{verdict:?}");
+        let verdict = heard(&text.replacen("vm: ended 0", "vm: ended 101", 3), "");
+        assert!(!verdict.is_good(), "{verdict:?}");
     }
 
     #[test]
