@@ -9,7 +9,7 @@ use std::{
 
 use tracer::kernel::{
     btf::Btf,
-    hooks::{At, SIGNALS},
+    hooks::{At, Family, SIGNALS},
     layout::Layout,
 };
 use tracer_common::offsets::Offsets;
@@ -145,6 +145,21 @@ fn every_signal_has_a_hook_in_every_kernel() {
     }
 }
 
+/// Without trampolines and types nothing is blind either.
+#[test]
+fn every_signal_has_a_hook_of_the_kprobe_family() {
+    for truth in TRUTHS {
+        let bytes = fs::read(folder().join(truth.file)).expect(truth.file);
+        let btf = Btf::parse(&bytes).expect(truth.file);
+        for signal in &SIGNALS {
+            let mut ways = signal.ways(Some(Family::Kprobe));
+            let way = ways.find(|way| way.absence(&btf).is_none());
+            let way = way.unwrap_or_else(|| panic!("{} of {}", signal.name, truth.file));
+            assert_eq!(way.family, Family::Kprobe, "{}", signal.name);
+        }
+    }
+}
+
 /// The function that accept returns through has its socket where its arguments end.
 #[test]
 fn the_way_of_accept_goes_by_its_arguments() {
@@ -169,13 +184,10 @@ fn the_way_of_accept_goes_by_its_arguments() {
 /// Which kernel is served by what: the part of docs/kernels.md between its marks.
 #[test]
 fn the_table_of_hooks_is_up_to_date() {
-    const BEGIN: &str = "<!-- hooks: made by tests/layouts.rs -->\n";
-    const END: &str = "<!-- end -->\n";
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/kernels.md");
     let page = fs::read_to_string(&path).expect("docs/kernels.md");
-    let (before, rest) = page.split_once(BEGIN).expect("where the table begins");
-    let (_, after) = rest.split_once(END).expect("where the table ends");
-    let due = format!("{before}{BEGIN}{}{END}{after}", table());
+    let due = with_table(&page, "hooks", None);
+    let due = with_table(&due, "kprobe", Some(Family::Kprobe));
     if std::env::var_os("UPDATE_DOCS").is_some() {
         fs::write(&path, &due).expect("docs/kernels.md can be written");
     } else {
@@ -186,7 +198,15 @@ fn the_table_of_hooks_is_up_to_date() {
     }
 }
 
-fn table() -> String {
+fn with_table(page: &str, name: &str, family: Option<Family>) -> String {
+    const END: &str = "<!-- end -->\n";
+    let begin = format!("<!-- {name}: made by tests/layouts.rs -->\n");
+    let (before, rest) = page.split_once(&begin).expect("where the table begins");
+    let (_, after) = rest.split_once(END).expect("where the table ends");
+    format!("{before}{begin}{}{END}{after}", table(family))
+}
+
+fn table(family: Option<Family>) -> String {
     let kernels: Vec<(&str, Vec<u8>)> = TRUTHS
         .iter()
         .map(|truth| {
@@ -204,7 +224,7 @@ fn table() -> String {
         let mut last = String::new();
         for (kernel, bytes) in &kernels {
             let btf = Btf::parse(bytes).expect(kernel);
-            let way = signal.ways(None).find(|way| way.absence(&btf).is_none());
+            let way = signal.ways(family).find(|way| way.absence(&btf).is_none());
             let hook = way.map_or_else(|| "none".to_owned(), |way| format!("`{way}`"));
             out += &if hook == last {
                 " = |".to_owned()
