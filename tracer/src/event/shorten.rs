@@ -93,7 +93,10 @@ impl Event {
                 cut_each(&mut start.filters, step.story, step.entries);
             }
             Body::Lost(lost) => cut_names(&mut lost.kinds, step),
-            Body::Heartbeat(heartbeat) => cut_names(&mut heartbeat.written, step),
+            Body::Heartbeat(heartbeat) => {
+                cut_names(&mut heartbeat.written, step);
+                cut_each(&mut heartbeat.attached, step.name, step.entries);
+            }
             Body::Stop(stop) => {
                 for counts in [&mut stop.written, &mut stop.reasons, &mut stop.lost_kinds] {
                     cut_names(counts, step);
