@@ -9,6 +9,8 @@ mod doctor;
 mod endings;
 mod filters;
 mod healthy;
+#[path = "../json_schema/mod.rs"]
+mod json_schema;
 mod lab;
 mod load;
 mod metrics;

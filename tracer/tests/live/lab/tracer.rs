@@ -6,7 +6,7 @@ use std::{
     os::unix::process::ExitStatusExt,
     path::PathBuf,
     process::{Child, Command, ExitStatus, Stdio},
-    sync::{Arc, Mutex},
+    sync::{Arc, LazyLock, Mutex},
     thread::JoinHandle,
     time::{Duration, Instant},
 };
@@ -23,6 +23,7 @@ use super::{
     netns::Netns,
     schema,
 };
+use crate::json_schema::Validator;
 
 /// The binary: `TRACER_BIN`, or the one that cargo built with these tests.
 pub fn binary() -> PathBuf {
@@ -43,6 +44,9 @@ pub fn command(args: &[&str]) -> Command {
     }
     command
 }
+
+/// What it says that its lines are.
+static SCHEMA: LazyLock<Validator> = LazyLock::new(|| Validator::of(&mut command(&[])));
 
 #[derive(Debug, Clone)]
 pub struct Line {
@@ -279,6 +283,9 @@ impl Recording {
                 wrong.push(format!("line {}: {problem}\n    {}", number + 1, line.text))
             };
             for problem in schema::check(line) {
+                say(problem);
+            }
+            if let Err(problem) = SCHEMA.check_kind(&line.json) {
                 say(problem);
             }
             if line.int("seq") != Some(number as i64 + 1) {
