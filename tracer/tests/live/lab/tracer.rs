@@ -285,7 +285,7 @@ impl Recording {
             for problem in schema::check(line) {
                 say(problem);
             }
-            if let Err(problem) = SCHEMA.check_kind(&line.json) {
+            if let Err(problem) = SCHEMA.check(&line.json) {
                 say(problem);
             }
             if line.int("seq") != Some(number as i64 + 1) {
