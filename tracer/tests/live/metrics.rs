@@ -6,6 +6,7 @@ use std::{
     fs,
     io::{ErrorKind, Read, Write},
     net::{Shutdown, SocketAddr, TcpStream},
+    path::PathBuf,
     process::{Command, Stdio},
     thread::{self, sleep},
     time::{Duration, Instant},
@@ -24,6 +25,7 @@ use crate::{
         netns::Netns,
         program::Program,
         tracer::{Line, Recording, Tracer},
+        unit::deploy,
     },
 };
 
@@ -32,6 +34,11 @@ pub fn tests() -> Vec<Test> {
     let prometheus = &[ip, Need::Program("prometheus"), Need::Program("promtool")];
     vec![
         Test::new("metrics::prometheus", prometheus, prometheus_scrapes),
+        Test::new(
+            "metrics::alerts_fire",
+            &[Need::Program("promtool")],
+            alerts_fire,
+        ),
         Test::new("metrics::hostile", &[ip], hostile),
         Test::new("metrics::few_workloads", &[ip], few_workloads),
     ]
@@ -148,6 +155,7 @@ fn prometheus_scrapes() {
         Command::new("promtool").args(["check", "metrics"]),
         &lab.scrape(),
     );
+    prometheus.understands_what_is_deployed();
     drop(prometheus);
     let recording = lab.finish(&ends);
 
@@ -218,8 +226,10 @@ impl Prometheus<'_> {
         let folder = Folder::new();
         let config = folder.file("prometheus.yml");
         let text = format!(
-            "global: {{scrape_interval: 200ms, scrape_timeout: 200ms}}\n\
-             scrape_configs: [{{job_name: tracer, static_configs: [{{targets: ['127.0.0.1:{PORT}']}}]}}]\n"
+            "global: {{scrape_interval: 200ms, scrape_timeout: 200ms, evaluation_interval: 1s}}\n\
+             rule_files: ['{}']\n\
+             scrape_configs: [{{job_name: tracer, static_configs: [{{targets: ['127.0.0.1:{PORT}']}}]}}]\n",
+            rules().display()
         );
         fs::write(&config, text).expect("the folder is ours");
         let program = find("prometheus").expect("a need");
@@ -268,6 +278,34 @@ impl Prometheus<'_> {
         answer["data"].clone()
     }
 
+    /// Every rule is evaluated and every panel of the dashboard answered.
+    fn understands_what_is_deployed(&self) {
+        let mut health = Vec::new();
+        self.wait_for("the rules", || {
+            let data = self.ask("rules", "");
+            let groups = data["groups"].as_array().expect("groups").iter();
+            let rules = groups.flat_map(|group| group["rules"].as_array().expect("rules"));
+            health = rules.map(|rule| rule["health"].clone()).collect();
+            !health.contains(&"unknown".into())
+        });
+        assert!(health.len() > 5, "{health:?}");
+        assert!(health.iter().all(|health| health == "ok"), "{health:?}");
+        let dashboard = fs::read(deploy("grafana/tracer.json")).expect("the dashboard");
+        let dashboard: Value = serde_json::from_slice(&dashboard).expect("JSON");
+        let panels = dashboard["panels"].as_array().expect("panels").iter();
+        for target in panels
+            .filter_map(|panel| panel["targets"].as_array())
+            .flatten()
+        {
+            let query = target["expr"].as_str().expect("a query");
+            let query = query
+                .replace("$__rate_interval", "1m")
+                .replace("$__range", "1h")
+                .replace("$instance", ".+");
+            self.ask("query", &query);
+        }
+    }
+
     /// Values by their labels' values, those in the order of the labels' names.
     fn counts(&self, query: &str) -> BTreeMap<String, u64> {
         let data = self.ask("query", query);
@@ -302,6 +340,25 @@ impl Prometheus<'_> {
             })
             .collect()
     }
+}
+
+fn rules() -> PathBuf {
+    let file = deploy("prometheus/tracer.rules.yml");
+    file.canonicalize().expect("the rules")
+}
+
+fn alerts_fire() {
+    feed(
+        Command::new("promtool")
+            .args(["check", "rules"])
+            .arg(rules()),
+        "",
+    );
+    let tests = deploy("prometheus/tracer.rules.test.yml");
+    feed(
+        Command::new("promtool").args(["test", "rules"]).arg(tests),
+        "",
+    );
 }
 
 /// What an attacker on the same host can do to the socket, all of it at once, while 23 connections break.

@@ -1,6 +1,8 @@
 //! docs/output.md says what every event and key means. Its reference is made from the lists of keys
 //! that the encoder and the schema are made from; this test holds it to them, and with
-//! UPDATE_DOCS=1 in the environment writes it. So it is with docs/timeouts.md and the table.
+//! UPDATE_DOCS=1 in the environment writes it. So it is with docs/timeouts.md and the table, and with docs/metrics.md.
+
+mod metrics;
 
 use std::fmt::Write;
 
