@@ -17,6 +17,7 @@ mod metrics;
 mod names;
 mod owners;
 mod pairs;
+mod pipelines;
 mod pooled;
 mod resets;
 mod rows;
@@ -81,6 +82,7 @@ fn main() {
         names::tests(),
         servers::tests(),
         service::tests(),
+        pipelines::tests(),
         load::tests(),
         metrics::tests(),
         tui::tests(),

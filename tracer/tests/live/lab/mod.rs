@@ -3,6 +3,7 @@
 
 pub mod agent;
 pub mod blind_spot;
+pub mod debs;
 pub mod docker;
 pub mod expect;
 pub mod folder;

@@ -2,7 +2,7 @@
 
 use std::{path::PathBuf, process::Command};
 
-use super::netns::Netns;
+use super::{debs, netns::Netns};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Need {
@@ -12,6 +12,8 @@ pub enum Need {
     Qdisc(&'static str),
     /// A file that must exist.
     File(&'static str),
+    /// Debian packages that are unpacked and not installed; the first is the one that counts.
+    Debs(&'static [&'static str]),
     /// Packages of npm's registry, as `name@version`.
     Npm(&'static [&'static str]),
     /// Written permission to change a sysctl of the whole machine for a moment.
@@ -35,6 +37,7 @@ pub fn unmet(needs: &[Need]) -> Option<String> {
             (!has_qdisc(name)).then(|| format!("needs the queueing discipline {name}"))
         }
         Need::File(path) => (!std::path::Path::new(path).exists()).then(|| format!("needs {path}")),
+        Need::Debs(packages) => debs::unpack(packages).err(),
         Need::Npm(packages) => npm_install(packages).err(),
         Need::Asked(name) => {
             (std::env::var_os(name).is_none()).then(|| format!("takes long: set {name} to run it"))

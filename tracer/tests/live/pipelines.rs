@@ -1,0 +1,380 @@
+//! What becomes of the lines: rsyslog and syslog-ng with the configurations of deploy/ read a file while tracer writes
+//! it, and logrotate takes it away; nothing is split, lost or changed.
+
+use std::{
+    fs,
+    os::unix::{ffi::OsStrExt, fs::PermissionsExt},
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    thread::sleep,
+    time::{Duration, Instant},
+};
+
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
+use serde_json::Value;
+
+use crate::{
+    Test,
+    lab::{
+        debs,
+        folder::Folder,
+        needs::Need,
+        netns::{Netns, run},
+        program::Program,
+        schema::LONGEST,
+        tracer::command,
+        unit::deploy,
+    },
+};
+
+/// They conflict with each other as installed packages.
+const RSYSLOG: &[&str] = &["rsyslog", "libestr0", "libfastjson4", "liblognorm5"];
+const SYSLOG_NG: &[&str] = &[
+    "syslog-ng-core",
+    "libglib2.0-0",
+    "libivykis0",
+    "libjson-c5",
+    "libnet1",
+    "libpcre3",
+    "libwrap0",
+];
+
+/// Debian's, since its libraries are found by that name.
+const PYTHON: &str = "/usr/bin/python3";
+
+pub fn tests() -> Vec<Test> {
+    let python = Need::File(PYTHON);
+    vec![
+        Test::new(
+            "pipelines::rsyslog",
+            &[Need::Debs(RSYSLOG), python, Need::Program("ip")],
+            rsyslog,
+        ),
+        Test::new(
+            "pipelines::syslog_ng",
+            &[Need::Debs(SYSLOG_NG), python, Need::Program("ip")],
+            syslog_ng,
+        ),
+        Test::new(
+            "pipelines::logrotate",
+            &[
+                Need::Program("logrotate"),
+                Need::Program("gzip"),
+                python,
+                Need::Program("ip"),
+            ],
+            logrotate,
+        ),
+    ]
+}
+
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A tracer that appends to a file.
+struct ToFile {
+    tracer: Child,
+    file: PathBuf,
+}
+
+impl ToFile {
+    fn start(folder: &Path) -> ToFile {
+        let file = folder.join("events.ndjson");
+        let tracer = command(&["-o", "json", "--output-file"])
+            .arg(&file)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .spawn()
+            .expect("the tracer");
+        let tracer = ToFile { tracer, file };
+        wait_for("`start`", || !lines_of(&tracer.file).is_empty());
+        tracer
+    }
+
+    fn signal(&self, signal: Signal) {
+        kill(Pid::from_raw(self.tracer.id() as i32), signal).expect("it runs");
+    }
+
+    fn end(&mut self) {
+        self.signal(Signal::SIGTERM);
+        let status = self.tracer.wait().expect("a child");
+        assert_eq!(status.code(), Some(0));
+    }
+}
+
+impl Drop for ToFile {
+    fn drop(&mut self) {
+        let _ = self.tracer.kill();
+        let _ = self.tracer.wait();
+    }
+}
+
+/// Connections of each process, two ends each.
+const EACH: usize = 40;
+
+/// Control characters in the paths of the processes' programs, which take six bytes each in a line: some lines become
+/// nearly as long as a line may be, some would be longer and are shortened.
+const HOSTILE: [usize; 10] = [0, 360, 400, 410, 420, 425, 430, 435, 440, 480];
+
+const ENDS: usize = 2 * EACH * HOSTILE.len();
+
+const CONNECT: &str = "
+import socket
+server = socket.create_server(('127.0.0.1', 0))
+for _ in range(EACH):
+    client = socket.create_connection(server.getsockname())
+    accepted, _ = server.accept()
+    client.close()
+    accepted.recv(1)
+    accepted.close()
+";
+
+/// Connections in a namespace of their own, by programs with strange names.
+struct Burst {
+    netns: Netns,
+    folder: Folder,
+}
+
+impl Burst {
+    fn new() -> Burst {
+        let netns = Netns::new();
+        netns.run("ip link set lo up");
+        Burst {
+            netns,
+            folder: Folder::new(),
+        }
+    }
+
+    /// What lies at the end of that path is Python.
+    fn python(&self, hostile: usize) -> PathBuf {
+        let mut path = self.folder.path().to_owned();
+        let mut left = hostile;
+        while left > 0 {
+            // A file's name has at most 255 bytes.
+            let part = left.min(200);
+            path.push("\x01".repeat(part));
+            left -= part;
+        }
+        fs::create_dir_all(&path).expect("the folder is ours");
+        let program = path.join("p");
+        fs::copy(PYTHON, &program).expect("Python");
+        let all = fs::Permissions::from_mode(0o755);
+        fs::set_permissions(&program, all).expect("it is ours");
+        program
+    }
+
+    fn run(&self) {
+        let script = CONNECT.replace("EACH", &EACH.to_string());
+        for hostile in HOSTILE {
+            let program = self.python(hostile);
+            let program = std::str::from_utf8(program.as_os_str().as_bytes()).expect("UTF-8");
+            let mut python = self.netns.command(program);
+            python.args(["-S", "-c", &script]).env("PYTHONHOME", "/usr");
+            run(&mut python, "");
+        }
+    }
+
+    fn is_own(&self, line: &Value) -> bool {
+        line["netns"] == self.netns.inode() && line["event"] == "tcp_close"
+    }
+}
+
+/// A burst, read by another program from tracer's file while tracer writes it, and what that program wrote.
+fn consumed(folder: &Folder, consume: impl FnOnce(&Path) -> Program, parsed: &str) -> Vec<Value> {
+    let burst = Burst::new();
+    let mut tracer = ToFile::start(folder.path());
+    let _consumer = consume(&tracer.file);
+    burst.run();
+    let parsed = folder.file(parsed);
+    wait_for("the ends", || {
+        let lines = lines_of(&tracer.file);
+        let own = lines.iter().filter(|line| line.contains("\\u0001"));
+        own.count() >= ENDS - 2 * EACH
+    });
+    tracer.end();
+    let written = lines_of(&tracer.file);
+    wait_for("every line at the other end", || {
+        lines_of(&parsed).len() >= written.len()
+    });
+
+    let lengths: Vec<usize> = written.iter().map(String::len).collect();
+    let longest = lengths.iter().max().expect("lines");
+    assert!((3950..=LONGEST).contains(longest), "{longest}");
+    let events = values(&written);
+    let own: Vec<_> = events.iter().filter(|line| burst.is_own(line)).collect();
+    assert_eq!(own.len(), ENDS);
+    let shortened = own.iter().filter(|line| line["truncated"] == true).count();
+    assert!((1..ENDS).contains(&shortened), "{shortened} are truncated");
+    let arrived = values(&lines_of(&parsed));
+    assert!(arrived == events, "what arrived is not what was written");
+    events
+}
+
+fn rsyslog() {
+    let folder = Folder::new();
+    let place = folder.path().display().to_string();
+    let consume = |_: &Path| {
+        let main = format!(
+            "global(workDirectory=\"{place}\")\n{}",
+            moved("rsyslog/tracer.conf", &folder)
+        );
+        let file = folder.file("rsyslog.conf");
+        fs::write(&file, main).expect("the folder is ours");
+        let modules = debs::folder(RSYSLOG).join("usr/lib");
+        let triple = format!("{}-linux-gnu/rsyslog", std::env::consts::ARCH);
+        let mut rsyslogd = debs::command(RSYSLOG, "usr/sbin/rsyslogd");
+        rsyslogd
+            .args(["-n", "-f"])
+            .arg(&file)
+            .arg("-i")
+            .arg(folder.file("pid"))
+            .arg("-M")
+            .arg(modules.join(triple));
+        Program::start(&mut rsyslogd)
+    };
+    consumed(&folder, consume, "parsed.ndjson");
+    assert!(!folder.file("unparsed.log").exists(), "all was parsed");
+}
+
+fn syslog_ng() {
+    let folder = Folder::new();
+    let keys = folder.file("keys.txt");
+    let consume = |_: &Path| {
+        // What of the keys it has understood is written by a log path of our own.
+        let main = format!(
+            "@version: 3.38\n{}\ndestination d_keys {{ file(\"{}\" \
+             template(\"${{.tracer.seq}} ${{.tracer.event}} ${{.tracer.conn}}\\n\")); }};\n\
+             log {{ source(s_tracer); parser(p_tracer); destination(d_keys); }};\n",
+            moved("syslog-ng/tracer.conf", &folder),
+            keys.display()
+        );
+        let file = folder.file("syslog-ng.conf");
+        fs::write(&file, main).expect("the folder is ours");
+        let modules = debs::folder(SYSLOG_NG).join("usr/lib/syslog-ng/3.38");
+        let mut syslog_ng = debs::command(SYSLOG_NG, "usr/sbin/syslog-ng");
+        syslog_ng.args(["--foreground", "--no-caps", "--module-path"]);
+        syslog_ng.arg(modules).arg("--cfgfile").arg(&file);
+        for (option, name) in [
+            ("--persist-file", "persist"),
+            ("--pidfile", "pid"),
+            ("--control", "control"),
+        ] {
+            syslog_ng.arg(option).arg(folder.file(name));
+        }
+        Program::start(&mut syslog_ng)
+    };
+    let events = consumed(&folder, consume, "parsed.ndjson");
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let due: Vec<_> = events
+        .iter()
+        .map(|line| {
+            format!(
+                "{} {} {}",
+                line["seq"],
+                text(&line["event"]),
+                text(&line["conn"])
+            )
+        })
+        .collect();
+    assert!(lines_of(&keys) == due, "every key was understood");
+}
+
+/// Rotated again and again while lines come.
+fn logrotate() {
+    const ROTATIONS: usize = 5;
+    let folder = Folder::new();
+    let burst = Burst::new();
+    let mut tracer = ToFile::start(folder.path());
+    let hangup = format!("kill -HUP {}", tracer.tracer.id());
+    let text = moved("logrotate.d/tracer", &folder);
+    let (before, rest) = text.split_once("systemctl kill").expect("as it is there");
+    let (_, after) = rest.split_once('\n').expect("a line");
+    let config = folder.file("logrotate.conf");
+    fs::write(&config, format!("{before}{hangup}\n{after}")).expect("the folder is ours");
+    std::thread::scope(|scope| {
+        let connecting = scope.spawn(|| burst.run());
+        for rotation in 1..=ROTATIONS {
+            let lines = 50 * rotation;
+            wait_for("lines to rotate", || {
+                lines_of(&tracer.file).len() >= lines.min(100) || connecting.is_finished()
+            });
+            let mut logrotate = Command::new("logrotate");
+            logrotate.args(["--force", "--state"]);
+            logrotate.arg(folder.file("state")).arg(&config);
+            run(&mut logrotate, "");
+            wait_for("the new file", || tracer.file.exists());
+        }
+        connecting.join().expect("connections");
+    });
+    let all = || {
+        let mut lines = Vec::new();
+        for number in (0..=ROTATIONS).rev() {
+            lines.extend(rotated(&tracer.file, number));
+        }
+        lines
+    };
+    let own = |lines: &[String]| {
+        let events = values(lines);
+        events.iter().filter(|line| burst.is_own(line)).count()
+    };
+    wait_for("the ends", || own(&all()) == ENDS);
+    tracer.signal(Signal::SIGTERM);
+    assert_eq!(tracer.tracer.wait().expect("a child").code(), Some(0));
+    let lines = all();
+    let events = values(&lines);
+    for (number, line) in events.iter().enumerate() {
+        assert_eq!(line["seq"], number + 1, "{}", lines[number]);
+    }
+    assert_eq!(events[events.len() - 1]["event"], "stop");
+    let mode = fs::metadata(&tracer.file)
+        .expect("it is there")
+        .permissions();
+    assert_eq!(mode.mode() & 0o777, 0o640);
+}
+
+/// The lines of a rotated file: the newest are not compressed yet.
+fn rotated(file: &Path, number: usize) -> Vec<String> {
+    let with = |end: String| PathBuf::from(format!("{}{end}", file.display()));
+    let packed = with(format!(".{number}.gz"));
+    match number {
+        0 => lines_of(file),
+        _ if packed.exists() => {
+            let output = Command::new("gzip").arg("-dc").arg(&packed).output();
+            let text = output.expect("a need").stdout;
+            let text = String::from_utf8(text).expect("UTF-8");
+            text.lines().map(str::to_owned).collect()
+        }
+        _ => lines_of(&with(format!(".{number}"))),
+    }
+}
+
+/// A file of deploy/ with this folder in the place of tracer's.
+fn moved(name: &str, folder: &Folder) -> String {
+    let text = fs::read_to_string(deploy(name)).unwrap_or_else(|error| panic!("{name}: {error}"));
+    assert!(text.contains("/var/log/tracer/"), "{name}");
+    text.replace("/var/log/tracer", &folder.path().display().to_string())
+}
+
+fn lines_of(file: &Path) -> Vec<String> {
+    let text = fs::read_to_string(file).unwrap_or_default();
+    // The last may still be being written.
+    let whole = text.rfind('\n').map_or(0, |at| at + 1);
+    text[..whole].lines().map(str::to_owned).collect()
+}
+
+fn values(lines: &[String]) -> Vec<Value> {
+    lines
+        .iter()
+        .map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}")))
+        .collect()
+}
+
+fn wait_for(what: &str, mut done: impl FnMut() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !done() {
+        assert!(Instant::now() < deadline, "waited in vain for {what}");
+        sleep(Duration::from_millis(50));
+    }
+}
