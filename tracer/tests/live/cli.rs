@@ -32,7 +32,7 @@ pub fn tests() -> Vec<Test> {
     let ip = &[Need::Program("ip")];
     let bpftool = &[Need::Program("bpftool")];
     vec![
-        Test::new("cli::head_1", &[], head_1),
+        Test::new("cli::head_1", &[Need::Program("bash")], head_1),
         Test::new(
             "cli::reader_gone_without_events",
             &[],

@@ -1,6 +1,9 @@
 //! `tracer doctor`: the truth about this kernel, and the one thing to fix where tracing is impossible.
 
-use std::process::{Command, Output};
+use std::{
+    os::unix::process::CommandExt as _,
+    process::{Command, Output},
+};
 
 use serde_json::Value;
 
@@ -24,6 +27,18 @@ pub fn tests() -> Vec<Test> {
             &[Need::Program("unshare")],
             without_sysfs,
         ),
+        Test::new(
+            "doctor::without_types",
+            &[Need::Program("unshare")],
+            without_types,
+        ),
+        Test::new(
+            "doctor::with_half_of_the_capabilities",
+            &[Need::Program("setpriv")],
+            with_half_of_the_capabilities,
+        ),
+        Test::new("doctor::where_bpf_is_refused", &[], where_bpf_is_refused),
+        Test::new("doctor::under_lockdown", &[Need::Lockdown], under_lockdown),
     ]
 }
 
@@ -95,6 +110,89 @@ fn without_sysfs() {
         .output()
         .expect("unshare");
     impossible(&output, "mount sysfs");
+}
+
+/// A kernel that does not describe its types.
+fn without_types() {
+    let script = "mount -t tmpfs none /sys/kernel/btf && exec \"$0\" doctor";
+    let output = Command::new("unshare")
+        .args(["-m", "sh", "-c", script])
+        .arg(binary())
+        .output()
+        .expect("unshare");
+    impossible(&output, "CONFIG_DEBUG_INFO_BTF");
+}
+
+/// Root in name: one of the two capabilities is missing, and only that one is named.
+fn with_half_of_the_capabilities() {
+    // CAP_BPF, by its number: older programs do not know the name.
+    let output = Command::new("setpriv")
+        .args(["--inh-caps=-all,+cap_39", "--bounding-set=-all,+cap_39"])
+        .arg(binary())
+        .arg("doctor")
+        .output()
+        .expect("setpriv");
+    impossible(&output, "tracing needs CAP_PERFMON, which");
+}
+
+/// A container's seccomp profile.
+fn where_bpf_is_refused() {
+    let mut command = command(&["doctor"]);
+    // SAFETY: one system call that allocates nothing.
+    unsafe { command.pre_exec(refuse_bpf) };
+    let output = command.output().expect("the tracer");
+    impossible(&output, "seccomp profile that allows bpf(2)");
+}
+
+/// From here on bpf(2) answers EPERM in this process.
+fn refuse_bpf() -> std::io::Result<()> {
+    const NUMBER_AT: u32 = 0;
+    let load = (libc::BPF_LD | libc::BPF_W | libc::BPF_ABS) as u16;
+    let equal = (libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K) as u16;
+    let end = (libc::BPF_RET | libc::BPF_K) as u16;
+    let instruction = |code, jt, k| libc::sock_filter { code, jt, jf: 0, k };
+    let mut filter = [
+        instruction(load, 0, NUMBER_AT),
+        instruction(equal, 1, libc::SYS_bpf as u32),
+        instruction(end, 0, libc::SECCOMP_RET_ALLOW),
+        instruction(end, 0, libc::SECCOMP_RET_ERRNO | libc::EPERM as u32),
+    ];
+    let program = libc::sock_fprog {
+        len: filter.len() as u16,
+        filter: filter.as_mut_ptr(),
+    };
+    // SAFETY: the kernel copies the program, which outlives the call.
+    let set = unsafe {
+        libc::syscall(
+            libc::SYS_seccomp,
+            libc::SECCOMP_SET_MODE_FILTER,
+            0,
+            &raw const program,
+        )
+    };
+    match set {
+        0 => Ok(()),
+        _ => Err(std::io::Error::last_os_error()),
+    }
+}
+
+/// Most of it can be seen, and what cannot is said.
+fn under_lockdown() {
+    let output = doctor(&["doctor", "--json"]);
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    let report: Value = serde_json::from_slice(&output.stdout).expect("one JSON object");
+    assert_eq!(report["may_probe"], false, "{report}");
+    let blind = report["blind"].to_string();
+    assert!(blind.contains("open already"), "{blind}");
+    let mut hooks = report["hooks"].as_array().expect("hooks").iter();
+    let state = hooks.find(|hook| hook["signal"] == "state");
+    assert_eq!(state.expect("a signal")["attached"], true, "{report}");
+    let text = doctor(&["doctor"]);
+    let text = String::from_utf8_lossy(&text.stdout).into_owned();
+    assert!(text.contains("boot with lockdown=integrity"), "{text}");
+
+    let refused = doctor(&["doctor", "--hooks", "kprobe"]);
+    impossible(&refused, "lockdown=confidentiality forbids");
 }
 
 fn impossible(output: &Output, word: &str) {

@@ -74,21 +74,38 @@ const TICK: Duration = Duration::from_millis(200);
 
 /// An oops ends the guest as a panic does, and either ends QEMU.
 const COMMAND_LINE: &str = "console=ttyS0 quiet oops=panic panic=-1";
+const LOCKDOWN: &str = " lsm=lockdown lockdown=confidentiality";
 
 /// Runs init to its end. `accel` falls back to translation for good when a guest does not start otherwise.
-pub fn boot(kernel: &Kernel, initramfs: &Path, place: &Path, accel: &mut Accel) -> Result<Verdict> {
-    let verdict = try_boot(kernel, initramfs, place, *accel)?;
+pub fn boot(
+    kernel: &Kernel,
+    initramfs: &Path,
+    place: &Path,
+    lockdown: bool,
+    accel: &mut Accel,
+) -> Result<Verdict> {
+    let verdict = try_boot(kernel, initramfs, place, lockdown, *accel)?;
     if verdict.release.is_some() || *accel == Accel::Tcg {
         return Ok(verdict);
     }
     say("KVM does not run the guest: translating its instructions instead");
     *accel = Accel::Tcg;
-    try_boot(kernel, initramfs, place, *accel)
+    try_boot(kernel, initramfs, place, lockdown, *accel)
 }
 
-fn try_boot(kernel: &Kernel, initramfs: &Path, place: &Path, accel: Accel) -> Result<Verdict> {
+fn try_boot(
+    kernel: &Kernel,
+    initramfs: &Path,
+    place: &Path,
+    lockdown: bool,
+    accel: Accel,
+) -> Result<Verdict> {
     let console = place.join("console.log");
-    let mut command = qemu(kernel, initramfs, &console, accel);
+    let mut words = COMMAND_LINE.to_owned();
+    if lockdown {
+        words += LOCKDOWN;
+    }
+    let mut command = qemu(kernel, initramfs, &console, &words, accel);
     let mut child = command
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
@@ -143,7 +160,7 @@ fn listen(child: &mut Child, log: &Path, name: &str, accel: Accel) -> Result<Lis
     }
 }
 
-fn qemu(kernel: &Kernel, initramfs: &Path, console: &Path, accel: Accel) -> Command {
+fn qemu(kernel: &Kernel, initramfs: &Path, console: &Path, words: &str, accel: Accel) -> Command {
     let mut command = Command::new("qemu-system-x86_64");
     command
         .args(accel.args())
@@ -156,6 +173,6 @@ fn qemu(kernel: &Kernel, initramfs: &Path, console: &Path, accel: Accel) -> Comm
         .arg(&kernel.image)
         .arg("-initrd")
         .arg(initramfs)
-        .args(["-append", COMMAND_LINE]);
+        .args(["-append", words]);
     command
 }

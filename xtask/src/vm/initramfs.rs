@@ -15,7 +15,9 @@ use super::{Options, guest::Programs, kernel::Kernel, modules};
 use crate::command::{self, shown};
 
 /// Taken along where they are installed here; a test that misses one says so.
-const DRIVEN: &[&str] = &["ip", "tc", "ss", "nft", "curl", "bpftool", "nginx"];
+const DRIVEN: &[&str] = &[
+    "bash", "ip", "tc", "ss", "nft", "curl", "bpftool", "nginx", "setpriv",
+];
 
 const BUSYBOX: &str = "/bin/busybox";
 

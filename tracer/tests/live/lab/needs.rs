@@ -20,6 +20,8 @@ pub enum Need {
     GlobalSysctl,
     /// This variable of the environment: it takes long.
     Asked(&'static str),
+    /// A kernel that keeps its memory from root.
+    Lockdown,
     /// No other run of these tests meanwhile.
     Alone,
 }
@@ -41,6 +43,13 @@ pub fn unmet(needs: &[Need]) -> Option<String> {
         Need::Npm(packages) => npm_install(packages).err(),
         Need::Asked(name) => {
             (std::env::var_os(name).is_none()).then(|| format!("takes long: set {name} to run it"))
+        }
+        Need::Lockdown => {
+            let modes = std::fs::read_to_string("/sys/kernel/security/lockdown");
+            let locked = modes.is_ok_and(|modes| modes.contains("[confidentiality]"));
+            (!locked).then(|| {
+                "needs a kernel in lockdown=confidentiality: cargo xtask vm --lockdown".to_owned()
+            })
         }
         Need::Alone => None,
         Need::GlobalSysctl => (std::env::var_os("LIVE_GLOBAL_SYSCTL").is_none()).then(|| {
