@@ -24,7 +24,7 @@ use crate::{
         needs::{Need, find},
         netns::Netns,
         program::Program,
-        tracer::{Line, Recording, Tracer},
+        tracer::{Line, Recording, Tracer, command},
         unit::deploy,
     },
 };
@@ -41,6 +41,8 @@ pub fn tests() -> Vec<Test> {
         ),
         Test::new("metrics::hostile", &[ip], hostile),
         Test::new("metrics::few_workloads", &[ip], few_workloads),
+        Test::new("metrics::timeouts", &[ip], timeouts),
+        Test::new("metrics::address_taken", &[ip], address_taken),
     ]
 }
 
@@ -504,4 +506,90 @@ fn few_workloads() {
         .expect("one has the place");
     assert_eq!(of(&page, first), named[first]);
     assert_eq!(of(&page, "_other"), 10 - named[first]);
+}
+
+/// Five clients that wait for a response no longer than a timeout of the site: the histogram of silences and the counts
+/// of timeouts say what the lines say.
+fn timeouts() {
+    let folder = Folder::new();
+    let site = folder.file("site.toml");
+    let timeout = "[lab-patience]\nvalue = \"1400ms\"\nclock = \"waiting\"\nlate = \"1400ms\"\n";
+    fs::write(&site, timeout).expect("the folder is ours");
+    let lab = Lab::start(&["--fingerprints", site.to_str().expect("UTF-8")]);
+    let pairs = lab.net.pairs(5);
+    for pair in &pairs {
+        pair.x.write(10);
+        pair.y.read(10);
+    }
+    sleep(Duration::from_millis(1_400));
+    for pair in &pairs {
+        pair.x.close();
+        pair.y.read_eof();
+        pair.y.close();
+    }
+    lab.net.wait_until_gone();
+    lab.host.wait_for("all ends to be counted", || {
+        sum(&lab.scrape(), "tracer_connections_closed_total{") == 10
+    });
+    let page = lab.scrape();
+    let recording = lab.tracer.finish();
+    let hints = |line: &Line| {
+        let hints = line.json["hints"].as_array().cloned().unwrap_or_default();
+        let pattern = line.str("pattern").unwrap_or_default().to_owned();
+        let named = move |hint: Value| {
+            let hint = hint.as_str().unwrap_or_default().to_owned();
+            (format!("{{hint=\"{hint}\",pattern=\"{pattern}\"}}"), 1)
+        };
+        hints.into_iter().map(named)
+    };
+    let told = add_up(recording.ends().flat_map(hints));
+    assert!(
+        told.keys().any(|series| series.contains("lab-patience")),
+        "{told:?}"
+    );
+    for (series, count) in &told {
+        let counted = sample(&page, &format!("tracer_timeout_matches_total{series}"));
+        assert_eq!(counted, *count, "{series}");
+    }
+    assert_eq!(
+        sum(&page, "tracer_timeout_matches_total{"),
+        told.values().sum::<u64>()
+    );
+    for (below_s, below_ms) in [
+        ("1.0", 1_000),
+        ("1.9", 1_900),
+        ("2.3", 2_300),
+        ("+Inf", i64::MAX),
+    ] {
+        let silent = recording.ends().filter(|line| {
+            let idle = [line.int("idle_rx_ms"), line.int("idle_tx_ms")];
+            idle.into_iter()
+                .flatten()
+                .min()
+                .is_some_and(|ms| ms <= below_ms)
+        });
+        let bucket = format!("le=\"{below_s}\"");
+        let counted = page.lines().filter(|line| {
+            line.starts_with("tracer_idle_before_close_seconds_bucket{") && line.contains(&bucket)
+        });
+        let counted: String = counted.map(|line| format!("{line}\n")).collect();
+        assert_eq!(
+            sum(&counted, ""),
+            silent.count() as u64,
+            "{below_s}:\n{counted}"
+        );
+    }
+}
+
+/// Two of them cannot have the same port; the second says so, and attaches nothing.
+fn address_taken() {
+    let lab = Lab::start(&[]);
+    let mut second = command(&["--metrics-listen", &PORT.to_string()]);
+    lab.host.take_in(&mut second);
+    let output = second.output().expect("it runs");
+    assert_eq!(output.status.code(), Some(1));
+    assert!(output.stdout.is_empty());
+    let said = String::from_utf8_lossy(&output.stderr);
+    let due = format!("tracer: cannot listen for scrapers on 127.0.0.1:{PORT}: ");
+    assert!(said.starts_with(&due), "{said}");
 }
