@@ -8,6 +8,7 @@ mod deaths;
 mod doctor;
 mod endings;
 mod filters;
+mod fleet;
 mod healthy;
 #[path = "../json_schema/mod.rs"]
 mod json_schema;
@@ -83,6 +84,7 @@ fn main() {
         servers::tests(),
         service::tests(),
         pipelines::tests(),
+        fleet::tests(),
         load::tests(),
         metrics::tests(),
         tui::tests(),

@@ -57,7 +57,7 @@ const CONNECTIONS: u32 = 1000;
 const SECONDS_MS: u64 = 1000;
 
 /// Both orders of ending, RSTs, and ends that live on.
-const ALL_WAYS: [Way; 7] = [
+pub const ALL_WAYS: [Way; 7] = [
     ClientFirst,
     ServerFirst,
     ClientFirstServerHolds,
@@ -68,9 +68,9 @@ const ALL_WAYS: [Way; 7] = [
 ];
 
 /// A process and the ends that it had.
-struct Side {
-    pid: i32,
-    comm: String,
+pub struct Side {
+    pub pid: i32,
+    pub comm: String,
     container_id: Option<String>,
     met: Vec<Met>,
 }
@@ -87,10 +87,10 @@ impl Side {
 }
 
 /// What happened on one link.
-struct Meeting {
-    link: &'static str,
-    client: Side,
-    servers: Vec<Side>,
+pub struct Meeting {
+    pub link: &'static str,
+    pub client: Side,
+    pub servers: Vec<Side>,
     /// Until everything is told.
     _hosts: Vec<Arc<Netns>>,
     _agents: Vec<Arc<Agent>>,
@@ -171,6 +171,17 @@ fn meet(
 
 /// Runs them beside each other under one tracer, and judges what it told.
 fn told<F: FnOnce() -> Meeting + Send + 'static>(links: Vec<F>) {
+    let (meetings, recording) = recorded(links);
+    let by_cookie = by_cookie(&recording);
+    for meeting in &meetings {
+        judge(meeting, &recording, &by_cookie);
+    }
+}
+
+/// Runs them beside each other under one tracer.
+pub fn recorded<F: FnOnce() -> Meeting + Send + 'static>(
+    links: Vec<F>,
+) -> (Vec<Meeting>, Recording) {
     let tracer = Tracer::start();
     let running: Vec<_> = links.into_iter().map(thread::spawn).collect();
     let meetings: Vec<Meeting> = running
@@ -184,11 +195,7 @@ fn told<F: FnOnce() -> Meeting + Send + 'static>(links: Vec<F>) {
         let servers = meeting.servers.iter().map(|server| server.pid);
         wait_until_gone(servers.chain([meeting.client.pid]));
     }
-    let recording = tracer.finish();
-    let by_cookie = by_cookie(&recording);
-    for meeting in &meetings {
-        judge(meeting, &recording, &by_cookie);
-    }
+    (meetings, tracer.finish())
 }
 
 /// Until no full socket is left in the namespaces of these processes.
@@ -300,7 +307,7 @@ fn record<'a>(by_cookie: &HashMap<u64, Vec<&'a Line>>, cookie: u64) -> Result<&'
 
 impl Meeting {
     /// Number, client's cookie, server, server's cookie, as both logs have them.
-    fn connections(&self) -> Vec<(u32, u64, &Side, u64)> {
+    pub fn connections(&self) -> Vec<(u32, u64, &Side, u64)> {
         let mut accepted: BTreeMap<u32, (&Side, u64)> = BTreeMap::new();
         for server in &self.servers {
             for (number, cookie) in &server.met {
@@ -330,23 +337,18 @@ fn is_of(line: &Line, side: &Side) -> bool {
 
 /// Over loopback and veth, IPv4 and IPv6.
 fn direct() {
-    told(
-        LINKS
-            .into_iter()
-            .map(|link| {
-                move || {
-                    let net = Net::new(link);
-                    let listener = net.listen();
-                    let plan = Plan {
-                        hold_ms: SECONDS_MS,
-                        ..plan(listener.addr)
-                    };
-                    let hosts = vec![net.client_ns.clone(), net.server_ns.clone()];
-                    meet(link.name(), &net.client, &[listener], plan, hosts)
-                }
-            })
-            .collect(),
-    );
+    told(LINKS.into_iter().map(|link| move || over(link)).collect());
+}
+
+pub fn over(link: Link) -> Meeting {
+    let net = Net::new(link);
+    let listener = net.listen();
+    let plan = Plan {
+        hold_ms: SECONDS_MS,
+        ..plan(listener.addr)
+    };
+    let hosts = vec![net.client_ns.clone(), net.server_ns.clone()];
+    meet(link.name(), &net.client, &[listener], plan, hosts)
 }
 
 /// A namespace with an address on a device that the middle has the other end of.
@@ -435,7 +437,7 @@ impl Routed {
 }
 
 /// Neither end sees the other's address.
-fn dnat_and_masquerade() -> Meeting {
+pub fn dnat_and_masquerade() -> Meeting {
     let net = Routed::new();
     let client = Agent::start(Some(&net.client_ns), "lab-client");
     let server = Agent::start(Some(&net.server_ns), "lab-server");
@@ -506,7 +508,7 @@ fn service() -> Meeting {
 }
 
 /// The same two ports within a moment, after a RST, and from TIME_WAIT at the server.
-fn same_port_again() -> Meeting {
+pub fn same_port_again() -> Meeting {
     let net = Net::new(Link::VethV4);
     let listener = net.listen();
     let plan = Plan {

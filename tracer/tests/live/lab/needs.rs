@@ -16,6 +16,8 @@ pub enum Need {
     Debs(&'static [&'static str]),
     /// Packages of npm's registry, as `name@version`.
     Npm(&'static [&'static str]),
+    /// Packages of Python's index, with all that they need of others.
+    Pip(&'static [&'static str]),
     /// Written permission to change a sysctl of the whole machine for a moment.
     GlobalSysctl,
     /// This variable of the environment: it takes long.
@@ -41,6 +43,7 @@ pub fn unmet(needs: &[Need]) -> Option<String> {
         Need::File(path) => (!std::path::Path::new(path).exists()).then(|| format!("needs {path}")),
         Need::Debs(packages) => debs::unpack(packages).err(),
         Need::Npm(packages) => npm_install(packages).err(),
+        Need::Pip(packages) => pip_install(packages).err(),
         Need::Asked(name) => {
             (std::env::var_os(name).is_none()).then(|| format!("takes long: set {name} to run it"))
         }
@@ -93,6 +96,37 @@ fn npm_install(packages: &[&str]) -> Result<(), String> {
         false => Err(format!(
             "needs {packages} from npm: {}",
             why.unwrap_or("it cannot install them")
+        )),
+    }
+}
+
+/// Where pip's packages are put: once for all runs on this machine.
+pub fn pip_modules() -> PathBuf {
+    std::env::temp_dir().join("tracer-live-pip")
+}
+
+fn pip_install(packages: &[&str]) -> Result<(), String> {
+    let python = find("python3").ok_or("needs the program python3")?;
+    let folder = pip_modules();
+    let is_there = |package: &&str| folder.join(package.replace('-', "_")).is_dir();
+    if packages.iter().all(is_there) {
+        return Ok(());
+    }
+    let output = Command::new(python)
+        .args(["-m", "pip", "install", "--quiet", "--no-deps"])
+        .args(["--disable-pip-version-check", "--root-user-action=ignore"])
+        .args(["--retries=1", "--timeout=20", "--upgrade", "--target"])
+        .arg(&folder)
+        .args(packages)
+        .output();
+    let packages = packages.join(" and ");
+    let output = output.map_err(|error| format!("needs {packages} from pip: {error}"))?;
+    let said = String::from_utf8_lossy(&output.stderr);
+    match output.status.success() {
+        true => Ok(()),
+        false => Err(format!(
+            "needs {packages} from pip: {}",
+            said.lines().last().unwrap_or("it cannot install them")
         )),
     }
 }
