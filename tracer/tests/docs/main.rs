@@ -2,6 +2,9 @@
 //! that the encoder and the schema are made from; this test holds it to them, and with
 //! UPDATE_DOCS=1 in the environment writes it. So it is with docs/timeouts.md and the table, and with docs/metrics.md.
 
+mod blocks;
+#[path = "../doc_blocks/mod.rs"]
+mod doc_blocks;
 mod metrics;
 
 use std::fmt::Write;

@@ -4,7 +4,10 @@
 mod bytes;
 mod chains;
 mod cli;
+mod commands;
 mod deaths;
+#[path = "../doc_blocks/mod.rs"]
+mod doc_blocks;
 mod doctor;
 mod endings;
 mod filters;
@@ -66,6 +69,7 @@ fn main() {
 
     let tests = [
         cli::tests(),
+        commands::tests(),
         doctor::tests(),
         rows::tests(),
         resets::tests(),
