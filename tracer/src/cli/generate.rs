@@ -21,7 +21,10 @@ pub fn text(what: Generate) -> String {
         Generate::Completions { shell } => {
             let mut out = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "tracer", &mut out);
-            String::from_utf8_lossy(&out).into_owned()
+            let script = String::from_utf8_lossy(&out);
+            // After `--reason` fish's argparse misses the value that is being completed; there is no command yet then
+            // either. clap_complete takes it for one, and offers no values.
+            script.replace("    or return\n", "    or return 0\n")
         }
     }
 }

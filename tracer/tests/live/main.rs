@@ -5,6 +5,7 @@ mod bytes;
 mod chains;
 mod cli;
 mod commands;
+mod completions;
 mod deaths;
 #[path = "../doc_blocks/mod.rs"]
 mod doc_blocks;
@@ -70,6 +71,7 @@ fn main() {
     let tests = [
         cli::tests(),
         commands::tests(),
+        completions::tests(),
         doctor::tests(),
         rows::tests(),
         resets::tests(),

@@ -68,6 +68,16 @@ pub fn tests() -> Vec<Test> {
             ],
             logrotate,
         ),
+        Test::new("pipelines::ecs", &[Need::Program("jq")], ecs),
+        Test::new("pipelines::otel", &[Need::Program("jq")], otel),
+        Test::new(
+            "pipelines::well_formed",
+            &[
+                Need::File("/usr/lib/python3/dist-packages/yaml/__init__.py"),
+                python,
+            ],
+            well_formed,
+        ),
     ]
 }
 
@@ -377,4 +387,196 @@ fn wait_for(what: &str, mut done: impl FnMut() -> bool) {
         assert!(Instant::now() < deadline, "waited in vain for {what}");
         sleep(Duration::from_millis(50));
     }
+}
+
+/// The recordings of version 1 after a program of deploy/jq: what went in, and what came out of it.
+fn translated(name: &str) -> Vec<(Value, Value)> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/recordings/v1");
+    let mut files: Vec<_> = fs::read_dir(folder)
+        .expect("recordings")
+        .map(|entry| entry.expect("an entry").path())
+        .filter(|file| file.extension().is_some_and(|end| end == "ndjson"))
+        .collect();
+    files.sort();
+    let output = Command::new("jq")
+        .args(["-c", "-f"])
+        .arg(deploy(&format!("jq/{name}.jq")))
+        .args(&files)
+        .output()
+        .expect("a need");
+    assert!(output.status.success(), "{output:?}");
+    let text = String::from_utf8(output.stdout).expect("UTF-8");
+    let out: Vec<_> = text.lines().map(str::to_owned).collect();
+    let events: Vec<_> = files
+        .iter()
+        .flat_map(|file| values(&lines_of(file)))
+        .filter(|event| event["conn"] != Value::Null || event["local_addr"] != Value::Null)
+        .collect();
+    assert_eq!(
+        out.len(),
+        events.len(),
+        "one for each event of a connection"
+    );
+    events.into_iter().zip(values(&out)).collect()
+}
+
+fn has_null(value: &Value) -> bool {
+    match value {
+        Value::Null => true,
+        Value::Array(list) => list.iter().any(has_null),
+        Value::Object(map) => map.values().any(has_null),
+        _ => false,
+    }
+}
+
+fn ecs() {
+    let mut roles = [0, 0, 0];
+    for (event, doc) in translated("ecs") {
+        assert!(!has_null(&doc), "{doc}");
+        let (here, there) = match event["role"].as_str() {
+            Some("server") => ("destination", "source"),
+            _ => ("source", "destination"),
+        };
+        let index = ["client", "server"]
+            .iter()
+            .position(|role| event["role"] == *role);
+        roles[index.unwrap_or(2)] += 1;
+        for (side, addr, port, bytes) in [
+            (here, "local_addr", "local_port", "tx_bytes"),
+            (there, "peer_addr", "peer_port", "rx_bytes"),
+        ] {
+            assert_eq!(doc[side]["ip"], event[addr], "{doc}");
+            assert_eq!(doc[side]["port"], event[port], "{doc}");
+            assert_eq!(doc[side]["bytes"], event[bytes], "{doc}");
+            let role = ["client", "server"][usize::from(side == "destination")];
+            match index {
+                Some(_) => assert_eq!(doc[role], doc[side], "{doc}"),
+                None => assert_eq!(doc[role], Value::Null, "{doc}"),
+            }
+        }
+        for (path, key) in [
+            ("/@timestamp", "ts"),
+            ("/message", "story"),
+            ("/event/reason", "reason"),
+            ("/event/sequence", "seq"),
+            ("/error/code", "errno"),
+            ("/network/community_id", "community_id"),
+            ("/host/name", "node"),
+            ("/process/pid", "pid"),
+            ("/process/name", "comm"),
+            ("/process/executable", "exe"),
+            ("/container/id", "container_id"),
+            ("/tracer/flow_id", "flow_id"),
+        ] {
+            let found = doc.pointer(path).unwrap_or(&Value::Null);
+            assert_eq!(*found, event[key], "{path}: {doc}");
+        }
+        let duration = event["age_ms"].as_u64().map(|ms| ms * 1_000_000);
+        assert_eq!(doc["event"]["duration"].as_u64(), duration, "{doc}");
+        let action = event["event"].as_str().expect("an event").replace('_', "-");
+        assert_eq!(doc["event"]["action"], action.as_str(), "{doc}");
+        let failed = event["errno"] != Value::Null
+            || event["how"] == "rst"
+            || event["how"] == "timeout"
+            || action == "tcp-connect-failed";
+        let outcome = ["success", "failure"][usize::from(failed)];
+        assert_eq!(doc["event"]["outcome"], outcome, "{doc}");
+    }
+    assert!(roles[0] > 0 && roles[1] > 0, "{roles:?}");
+}
+
+fn otel() {
+    for (event, doc) in translated("otel") {
+        let resource = &doc["resourceLogs"][0];
+        let record = &resource["scopeLogs"][0]["logRecords"][0];
+        let attribute = |of: &Value, key: &str| -> Option<Value> {
+            let list = of["attributes"].as_array().expect("a list");
+            let mut values = list.iter().filter(|entry| entry["key"] == key);
+            let value = values.next().map(|entry| entry["value"].clone());
+            assert!(values.next().is_none(), "{key} twice: {doc}");
+            value
+        };
+        let text = |value: &Value| value.as_str().map(str::to_owned);
+        let string = |of: &Value, key: &str| {
+            attribute(of, key).and_then(|value| text(&value["stringValue"]))
+        };
+        let integer = |key: &str| {
+            let value = attribute(record, key)?;
+            text(&value["intValue"])?.parse::<u64>().ok()
+        };
+        // 2026-11-20T19:15:29.675179948Z: seconds by the calendar of another program, and nine digits.
+        let ts = text(&event["ts"]).expect("a time");
+        let output = Command::new("date")
+            .args(["-u", "+%s%N", "-d", &ts])
+            .output();
+        let ns = String::from_utf8(output.expect("coreutils").stdout).expect("digits");
+        assert_eq!(
+            text(&record["timeUnixNano"]).as_deref(),
+            Some(ns.trim()),
+            "{doc}"
+        );
+        for (name, key) in [
+            ("network.local.address", "local_addr"),
+            ("network.peer.address", "peer_addr"),
+            ("error.type", "errno"),
+            ("process.executable.name", "comm"),
+            ("process.executable.path", "exe"),
+            ("tracer.reason", "reason"),
+            ("tracer.conn", "conn"),
+            ("tracer.flow_id", "flow_id"),
+        ] {
+            assert_eq!(string(record, name), text(&event[key]), "{name}: {doc}");
+        }
+        for (name, key) in [
+            ("network.local.port", "local_port"),
+            ("network.peer.port", "peer_port"),
+            ("process.pid", "pid"),
+            ("process.user.id", "uid"),
+            ("tracer.seq", "seq"),
+            ("tracer.rx_bytes", "rx_bytes"),
+        ] {
+            assert_eq!(integer(name), event[key].as_u64(), "{name}: {doc}");
+        }
+        let server = match event["role"].as_str() {
+            Some("server") => text(&event["local_addr"]),
+            Some("client") => text(&event["peer_addr"]),
+            _ => None,
+        };
+        assert_eq!(string(record, "server.address"), server, "{doc}");
+        assert_eq!(
+            string(resource.get("resource").expect("one"), "host.name"),
+            text(&event["node"])
+        );
+        let body = text(&event["story"]).or(text(&event["event"]));
+        assert_eq!(text(&record["body"]["stringValue"]), body, "{doc}");
+        let name = text(&event["event"])
+            .expect("an event")
+            .replacen('_', ".", 1);
+        assert_eq!(record["eventName"], name.as_str(), "{doc}");
+    }
+}
+
+/// What cannot be run here is at least of the form that it should have.
+fn well_formed() {
+    const CHECK: &str = "
+import sys, yaml
+for name, keys in zip(sys.argv[1::2], sys.argv[2::2]):
+    with open(name) as file: found = sorted(yaml.safe_load(file))
+    assert found == sorted(keys.split(',')), (name, found)
+";
+    let files = [
+        ("vector/tracer.yaml", "sources,transforms,sinks"),
+        ("fluent-bit/tracer.yaml", "parsers,pipeline"),
+        (
+            "filebeat/tracer.yml",
+            "filebeat.inputs,processors,output.console",
+        ),
+        ("otel-collector/tracer.yaml", "receivers,exporters,service"),
+    ];
+    let mut python = Command::new(PYTHON);
+    python.args(["-c", CHECK]);
+    for (name, keys) in files {
+        python.arg(deploy(name)).arg(keys);
+    }
+    run(&mut python, "");
 }

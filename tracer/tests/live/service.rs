@@ -49,26 +49,46 @@ fn accepted() {
     let folder = Folder::new();
     let unit = fs::read_to_string(deploy("systemd/tracer.service")).expect("the unit");
     // The man page and the binary are where a package puts them, and there is none here.
-    let unit = unit
-        .replace("/usr/bin/tracer", &binary().display().to_string())
-        .replace("Documentation=man:tracer(8)\n", "");
+    let unit = at_our_binary(&unit).replace("Documentation=man:tracer(8)\n", "");
     let file = folder.file("tracer.service");
     fs::write(&file, unit).expect("the folder is ours");
-    for args in [
-        &["verify", "--man=no"][..],
+    judge(
+        &file,
         &["security", "--offline=true", "--no-pager", EXPOSURE_MAX],
-    ] {
-        let mut command = Command::new("systemd-analyze");
-        let output = command.args(args).arg(&file).output().expect("a need");
-        assert!(output.status.success(), "{args:?}: {output:?}");
-        let told = String::from_utf8_lossy(&output.stderr);
-        // systemd speaks of the machine's other units too.
-        let ours: Vec<_> = told
-            .lines()
-            .filter(|line| line.contains("tracer"))
-            .collect();
-        assert!(ours.is_empty(), "{args:?}: {ours:?}");
-    }
+    );
+    judge(&file, &["verify", "--man=no"]);
+    // The same unit with what turns it to the journal.
+    let dropin = folder.file("tracer.service.d");
+    fs::create_dir(&dropin).expect("the folder is ours");
+    let journal = fs::read_to_string(deploy("systemd/tracer.service.d/journal.conf"));
+    let journal = at_our_binary(&journal.expect("the drop-in"));
+    fs::write(dropin.join("journal.conf"), journal).expect("the folder is ours");
+    judge(&file, &["verify", "--man=no"]);
+}
+
+fn at_our_binary(text: &str) -> String {
+    text.replace("/usr/bin/tracer", &binary().display().to_string())
+}
+
+/// systemd has nothing to say against it.
+fn judge(unit: &Path, args: &[&str]) {
+    let mut path = unit.parent().expect("a folder").as_os_str().to_owned();
+    // Its own folders after ours.
+    path.push(":");
+    let output = Command::new("systemd-analyze")
+        .args(args)
+        .arg(unit)
+        .env("SYSTEMD_UNIT_PATH", path)
+        .output()
+        .expect("a need");
+    assert!(output.status.success(), "{args:?}: {output:?}");
+    let told = String::from_utf8_lossy(&output.stderr);
+    // systemd speaks of the machine's other units too.
+    let ours: Vec<_> = told
+        .lines()
+        .filter(|line| line.contains("tracer"))
+        .collect();
+    assert!(ours.is_empty(), "{args:?}: {ours:?}");
 }
 
 /// As systemd listens to its services.

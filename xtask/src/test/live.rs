@@ -29,6 +29,7 @@ const PACKAGES: &[&str] = &[
     "gunicorn",
     "apache2-bin",
     "python3-requests",
+    "python3-yaml",
     "nodejs",
     "golang-go",
     "golang-golang-x-net-dev",
