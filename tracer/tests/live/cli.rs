@@ -273,6 +273,7 @@ const WRONG: &[(&[&str], &str)] = &[
     (&["--config", "/nonexistent.toml"], "/nonexistent.toml"),
     (&["--hooks", "crossed"], "crossed"),
     (&["--ring-size", "3 barrels"], "3 barrels"),
+    (&["--metrics-listen", "127.0.0.1"], "127.0.0.1:9435"),
 ];
 
 fn wrong_usage() {

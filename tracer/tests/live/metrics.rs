@@ -35,9 +35,9 @@ pub fn tests() -> Vec<Test> {
     vec![
         Test::new("metrics::prometheus", prometheus, prometheus_scrapes),
         Test::new(
-            "metrics::alerts_fire",
+            "metrics::for_prometheus",
             &[Need::Program("promtool")],
-            alerts_fire,
+            for_prometheus,
         ),
         Test::new("metrics::hostile", &[ip], hostile),
         Test::new("metrics::few_workloads", &[ip], few_workloads),
@@ -306,6 +306,12 @@ impl Prometheus<'_> {
                 .replace("$instance", ".+");
             self.ask("query", &query);
         }
+        let queries = block("## Queries\n\n```\n");
+        let queries: Vec<_> = queries.split("\n\n").collect();
+        assert!(queries.len() > 3, "{queries:?}");
+        for query in queries {
+            self.ask("query", query);
+        }
     }
 
     /// Values by their labels' values, those in the order of the labels' names.
@@ -349,7 +355,25 @@ fn rules() -> PathBuf {
     file.canonicalize().expect("the rules")
 }
 
-fn alerts_fire() {
+/// A block of docs/metrics.md, by what it begins with.
+fn block(start: &str) -> String {
+    let page = fs::read_to_string(deploy("../docs/metrics.md")).expect("the page");
+    let (_, rest) = page.split_once(start).expect("its block");
+    let (block, _) = rest.split_once("```").expect("its end");
+    block.trim_end().to_owned()
+}
+
+/// What is written for Prometheus is understood by its own tool, and every alert fires when it should.
+fn for_prometheus() {
+    let folder = Folder::new();
+    let config = folder.file("prometheus.yml");
+    fs::write(&config, block("```yaml\n")).expect("the folder is ours");
+    feed(
+        Command::new("promtool")
+            .args(["check", "config"])
+            .arg(config),
+        "",
+    );
     feed(
         Command::new("promtool")
             .args(["check", "rules"])
