@@ -3,10 +3,13 @@
 use std::{
     env,
     path::{Path, PathBuf},
-    process::Command,
+    process::{Command, Stdio},
 };
 
+use anyhow::{Context as _, Result, bail};
 use serde_json::Value;
+
+use crate::command::{self, shown};
 
 /// The checkout this xtask was built in.
 pub fn workspace() -> &'static Path {
@@ -20,6 +23,26 @@ pub fn cargo() -> Command {
     let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     command.current_dir(workspace());
     command
+}
+
+/// Builds tracer, with what `set` does to the command, and returns where it is.
+pub fn build_tracer(args: &[&str], set: impl FnOnce(&mut Command)) -> Result<PathBuf> {
+    let mut command = cargo();
+    command
+        .args(["build", "--package", "tracer"])
+        .args(args)
+        .arg("--message-format=json-render-diagnostics")
+        .stderr(Stdio::inherit());
+    set(&mut command);
+    let output = command::capture(&mut command)?;
+    if !output.status.success() {
+        bail!("{} ended with {}", shown(&command), output.status);
+    }
+    built(&String::from_utf8_lossy(&output.stdout))
+        .into_iter()
+        .find(|built| built.target == "tracer")
+        .map(|built| built.file)
+        .with_context(|| format!("{} named no executable", shown(&command)))
 }
 
 /// An executable that cargo built.

@@ -4,6 +4,7 @@ mod apt;
 mod bench;
 mod cargo;
 mod command;
+mod dist;
 mod picture;
 mod run;
 mod test;
@@ -40,6 +41,8 @@ enum Chore {
     /// Hold connections open, for bench
     #[command(hide = true)]
     BenchHold { connections: usize },
+    /// Make the packages: Debian package, tarball, container image, all of a static binary
+    Dist(dist::Options),
     /// Check the house rules
     Tidy,
     /// Run the live tests on other kernels, in virtual machines
@@ -53,6 +56,7 @@ fn main() -> Result<ExitCode> {
         Chore::Picture => picture::picture(),
         Chore::Bench(options) => bench::bench(&options),
         Chore::BenchHold { connections } => bench::hold(connections),
+        Chore::Dist(options) => dist::dist(&options),
         Chore::Tidy => tidy::report(),
         Chore::Vm(options) => vm::vm(&options),
     }

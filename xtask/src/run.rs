@@ -5,13 +5,13 @@ use std::{
     ffi::OsString,
     os::unix::process::CommandExt as _,
     path::{Path, PathBuf},
-    process::{Command, ExitCode, Stdio},
+    process::{Command, ExitCode},
 };
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result};
 
 use crate::{
-    cargo::{built, cargo},
+    cargo::build_tracer,
     command::{self, shown},
     toolchain,
 };
@@ -27,20 +27,7 @@ pub fn run(args: &[OsString]) -> Result<ExitCode> {
 
 /// Builds the release binary, as the user who called, and returns where it is.
 pub fn build() -> Result<PathBuf> {
-    let mut command = cargo();
-    command
-        .args(["build", "--release", "--package", "tracer"])
-        .arg("--message-format=json-render-diagnostics")
-        .stderr(Stdio::inherit());
-    let output = command::capture(&mut command)?;
-    if !output.status.success() {
-        bail!("{} ended with {}", shown(&command), output.status);
-    }
-    built(&String::from_utf8_lossy(&output.stdout))
-        .into_iter()
-        .find(|built| built.target == "tracer")
-        .map(|built| built.file)
-        .with_context(|| format!("{} named no executable", shown(&command)))
+    build_tracer(&["--release"], |_| ())
 }
 
 fn as_root(program: &Path) -> Command {

@@ -1,16 +1,23 @@
 //! The live tests: against the running kernel, hence as root, one at a time because they share that kernel, and with
-//! the release binary that a user would run.
+//! the binary and the packages that a user would get.
 
-use std::{ffi::OsString, fs, path::Path, process::Command, time::Duration};
+use std::{
+    ffi::OsString,
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+    time::Duration,
+};
 
 use anyhow::{Context as _, Result};
+use nix::sys::stat::{self, Mode, umask};
 
 use super::{Session, works};
 use crate::{
     apt,
     cargo::Built,
     command::{self, say},
-    run,
+    dist, run,
 };
 
 /// The test target in tracer/Cargo.toml.
@@ -44,6 +51,9 @@ const PACKAGES: &[&str] = &[
     "prometheus",
     "wrk",
     "docker.io",
+    "lintian",
+    "mmdebstrap",
+    "python3-pip",
     "busybox-static",
     "gcc",
     "libc6-dev",
@@ -61,13 +71,14 @@ impl Session<'_> {
         if programs.is_empty() {
             return self.tally.fail(TARGET, "no such test program was built");
         }
-        say("building tracer");
-        let tracer = match run::build() {
-            Ok(tracer) => tracer,
+        say("building tracer and its packages");
+        let tested = match Tested::build() {
+            Ok(tested) => tested,
             Err(error) => return self.tally.fail("building tracer", format!("{error:#}")),
         };
+        self.repeat_packages(&tested);
         for program in programs {
-            let Some(mut command) = as_root(program, &tracer, self.options.long) else {
+            let Some(mut command) = as_root(program, &tested, self.options.long) else {
                 self.skip_all(program);
                 continue;
             };
@@ -75,6 +86,31 @@ impl Session<'_> {
             let limit = if self.options.long { LONG_LIMIT } else { LIMIT };
             command.arg("--test-threads=1");
             self.run(&program.name(), limit, &mut command, program);
+        }
+    }
+
+    /// Packing again gives the same, also for who keeps his files to himself.
+    fn repeat_packages(&mut self, tested: &Tested) {
+        const NAME: &str = "dist";
+        let Some(packages) = &tested.packages else {
+            return self.skip_step(NAME, "there are no packages");
+        };
+        if !self.wants(NAME) {
+            return;
+        }
+        say("packing again");
+        let again = packages.with_file_name("dist-again");
+        let umask = umask(Mode::from_bits_truncate(0o077));
+        let made = dist::make(&tested.tracer, &again);
+        stat::umask(umask);
+        let same = made.and_then(|()| Ok(dist::sums(packages)? == dist::sums(&again)?));
+        match same {
+            Ok(true) => self.tally.pass(1),
+            Ok(false) => self.tally.fail(
+                NAME,
+                format!("{} and {} differ", packages.display(), again.display()),
+            ),
+            Err(error) => self.tally.fail(NAME, format!("{error:#}")),
         }
     }
 
@@ -93,8 +129,34 @@ impl Session<'_> {
     }
 }
 
+/// What is tested.
+struct Tested {
+    tracer: PathBuf,
+    /// Its packages, where they can be made.
+    packages: Option<PathBuf>,
+}
+
+impl Tested {
+    fn build() -> Result<Self> {
+        if let Err(error) = dist::possible() {
+            say(format!("testing without packages: {error:#}"));
+            return Ok(Self {
+                tracer: run::build()?,
+                packages: None,
+            });
+        }
+        let tracer = dist::build()?;
+        let packages = dist::folder(&tracer)?;
+        dist::make(&tracer, &packages)?;
+        Ok(Self {
+            tracer,
+            packages: Some(packages),
+        })
+    }
+}
+
 /// The command that runs the tests with privilege, or `None` where there is none to be had.
-fn as_root(program: &Built, tracer: &Path, long: bool) -> Option<Command> {
+fn as_root(program: &Built, tested: &Tested, long: bool) -> Option<Command> {
     let setting = |key: &str, value: &Path| {
         let mut setting = OsString::from(key);
         setting.push("=");
@@ -112,8 +174,11 @@ fn as_root(program: &Built, tracer: &Path, long: bool) -> Option<Command> {
     };
     // Through env, because sudo drops the environment.
     command
-        .arg(setting("TRACER_BIN", tracer))
+        .arg(setting("TRACER_BIN", &tested.tracer))
         .arg(setting("CARGO_MANIFEST_DIR", &program.package));
+    if let Some(packages) = &tested.packages {
+        command.arg(setting("TRACER_DIST", packages));
+    }
     if long {
         command.arg("LIVE_LONG=1");
     }
