@@ -24,7 +24,7 @@ pub struct View {
 }
 
 impl View {
-    /// `of_kthreadd`: its /proc/2/cgroup. The kernel keeps that thread in the root of every hierarchy.
+    /// `of_kthreadd`: its /proc/2/cgroup, which is the root of every hierarchy.
     pub fn new(of_kthreadd: String) -> Self {
         View {
             of_root: of_kthreadd,

@@ -194,9 +194,9 @@ fn better(of_process: Option<Arc<Place>>, of_socket: Option<Arc<Place>>) -> Opti
 }
 
 /// In a container, /proc shows cgroups as our own cgroup namespace has them, so that other containers lose part of their
-/// paths. The namespace of the node's PID 1 shows them whole.
+/// paths. The namespace of the kernel's threads shows them whole.
 fn enter_initial_cgroup_namespace(proc: &Path) {
-    if let Ok(initial) = File::open(proc.join("1/ns/cgroup")) {
+    if let Ok(initial) = File::open(procfs::kthreadd(proc).join("ns/cgroup")) {
         // Without the privilege the parts that can be seen have to do.
         let _ = setns(initial, CloneFlags::CLONE_NEWCGROUP);
     }

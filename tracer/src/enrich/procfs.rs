@@ -1,6 +1,11 @@
 //! What /proc says of a process.
 
-use std::{fs, io, os::unix::ffi::OsStrExt, path::Path, sync::Arc};
+use std::{
+    fs, io,
+    os::unix::ffi::OsStrExt,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use super::cgroup::{self, View};
 use crate::{
@@ -41,8 +46,11 @@ impl Key {
     }
 }
 
-/// The kernel's first thread after init, in the initial pid namespace alone.
-const KTHREADD: u32 = 2;
+/// The folder of the kernel's first thread after init. It is in the initial namespaces, and in the root of every cgroup
+/// hierarchy.
+pub fn kthreadd(proc: &Path) -> PathBuf {
+    proc.join("2")
+}
 
 /// `PF_KTHREAD` of `linux/sched.h`: no process can have it.
 const PF_KTHREAD: u64 = 0x20_0000;
@@ -50,14 +58,14 @@ const PF_KTHREAD: u64 = 0x20_0000;
 /// Whether this is the /proc of the initial pid namespace, whose pids records tell. Elsewhere somebody else may have the
 /// same pid.
 pub fn shows_the_node(proc: &Path) -> bool {
-    let stat = fs::read(proc.join(KTHREADD.to_string()).join("stat"));
+    let stat = fs::read(kthreadd(proc).join("stat"));
     let flags = stat.ok().and_then(|stat| field(&stat, 9));
     flags.is_some_and(|flags| flags & PF_KTHREAD != 0)
 }
 
 /// From where this /proc tells cgroups.
 pub fn view(proc: &Path) -> View {
-    let of_kthreadd = fs::read_to_string(proc.join(KTHREADD.to_string()).join("cgroup"));
+    let of_kthreadd = fs::read_to_string(kthreadd(proc).join("cgroup"));
     View::new(of_kthreadd.unwrap_or_default())
 }
 

@@ -98,7 +98,7 @@ impl Surroundings {
         if !self.has_btf {
             return obstacle(
                 format!("{VMLINUX} is not there: this kernel does not describe its types"),
-                "boot a kernel built with CONFIG_DEBUG_INFO_BTF=y; the kernels of Debian 11, Ubuntu 20.10, Fedora 31, RHEL 8.2 and later are",
+                "boot a kernel built with CONFIG_DEBUG_INFO_BTF=y; the kernels of Debian 11, Ubuntu 20.10, Fedora 31, RHEL 8.2 and later are; in a container, leave /sys as it is or bring the host's (docker: -v /sys:/sys:ro)",
             );
         }
         None

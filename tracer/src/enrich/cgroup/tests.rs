@@ -43,6 +43,11 @@ const PATHS: &[(&str, Text, Text, Text, Text)] = &[
     ("/user.slice/user-1000.slice/user@1000.service/user.slice/libpod-ID.scope/container", Some("ID"), Some("podman"), None, None),
     ("/libpod_parent/libpod-ID", Some("ID"), Some("podman"), None, None),
     ("/machine.slice/libpod-conmon-ID.scope", None, None, None, Some("libpod-conmon-ID.scope")),
+    ("/kubepods.slice/kubepods-podPOD_.slice/crio-conmon-ID.scope", None, None, Some("POD"), Some("crio-conmon-ID.scope")),
+    // Others that have the id alone, and what a container makes within.
+    ("/ecs/0f1e2d3c4b5a69788796a5b4c3d2e1f0/ID", Some("ID"), None, None, None),
+    ("/system.slice/docker-ID.scope/init", Some("ID"), Some("docker"), None, None),
+    ("/kubepods.slice/kubepods-podPOD_.slice/cri-containerd-ID.scope/system.slice/nginx.service", Some("ID"), Some("containerd"), Some("POD"), None),
     // LXC names its containers.
     ("/lxc/web", Some("web"), Some("lxc"), None, None),
     ("/lxc.payload.web", Some("web"), Some("lxc"), None, None),
@@ -58,6 +63,7 @@ const PATHS: &[(&str, Text, Text, Text, Text)] = &[
     (r"/system.slice/system-serial\x2dgetty.slice/serial-getty@ttyS0.service", None, None, None, Some("serial-getty@ttyS0.service")),
     (r"/system.slice/my\x2dapp\xzz\x.service", None, None, None, Some(r"my-app\xzz\x.service")),
     ("/system.slice/_cpu.service", None, None, None, Some("cpu.service")),
+    ("/machine.slice/systemd-nspawn@web.service/payload", None, None, None, Some("systemd-nspawn@web.service")),
     ("/runtime.slice/kubelet.service", None, None, None, Some("kubelet.service")),
     ("/reserved.slice/kubelet.service", None, None, None, Some("kubelet.service")),
     ("/kube.slice/kubelet.service", None, None, None, Some("kubelet.service")),
