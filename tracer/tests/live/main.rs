@@ -21,6 +21,7 @@ mod load;
 mod metrics;
 mod names;
 mod owners;
+mod packages;
 mod pairs;
 mod pipelines;
 mod pooled;
@@ -87,6 +88,7 @@ fn main() {
         chains::tests(),
         healthy::tests(),
         names::tests(),
+        packages::tests(),
         servers::tests(),
         service::tests(),
         pipelines::tests(),

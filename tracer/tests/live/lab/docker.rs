@@ -3,7 +3,7 @@
 use std::{
     fs,
     os::unix::fs::symlink,
-    path::Path,
+    path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     thread::sleep,
     time::{Duration, Instant},
@@ -94,13 +94,26 @@ impl Docker {
         docker
     }
 
-    fn try_run(&self, args: &[&str]) -> (bool, String) {
-        let output = Command::new("docker")
-            .args(["--host", &self.host])
-            .args(args)
-            .stdin(Stdio::null())
-            .output()
-            .expect("docker");
+    /// The client, as a command of its own.
+    pub fn command(&self, args: &[&str]) -> Command {
+        let mut command = Command::new("docker");
+        command.args(["--host", &self.host]).args(args);
+        command.stdin(Stdio::null());
+        command
+    }
+
+    /// Where the containerd listens that it has started.
+    pub fn containerd(&self) -> PathBuf {
+        self.folder.file("exec/containerd/containerd.sock")
+    }
+
+    /// Where it keeps its containers.
+    pub fn containers(&self) -> PathBuf {
+        self.folder.file("data/containers")
+    }
+
+    pub fn try_run(&self, args: &[&str]) -> (bool, String) {
+        let output = self.command(args).output().expect("docker");
         let text = if output.status.success() {
             output.stdout
         } else {

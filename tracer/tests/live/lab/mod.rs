@@ -4,6 +4,7 @@
 pub mod agent;
 pub mod blind_spot;
 pub mod debs;
+pub mod dist;
 pub mod docker;
 pub mod expect;
 pub mod folder;

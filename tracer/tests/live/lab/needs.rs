@@ -1,8 +1,11 @@
 //! What a test needs of the machine. A test whose needs are not met is reported as ignored, with the reason.
 
-use std::{path::PathBuf, process::Command};
+use std::{
+    path::{Path, PathBuf},
+    process::Command,
+};
 
-use super::{debs, netns::Netns};
+use super::{debs, dist, netns::Netns};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Need {
@@ -18,6 +21,8 @@ pub enum Need {
     Npm(&'static [&'static str]),
     /// Packages of Python's index, with all that they need of others.
     Pip(&'static [&'static str]),
+    /// What `cargo xtask dist` makes.
+    Dist,
     /// Written permission to change a sysctl of the whole machine for a moment.
     GlobalSysctl,
     /// This variable of the environment: it takes long.
@@ -40,10 +45,16 @@ pub fn unmet(needs: &[Need]) -> Option<String> {
         Need::Qdisc(name) => {
             (!has_qdisc(name)).then(|| format!("needs the queueing discipline {name}"))
         }
-        Need::File(path) => (!std::path::Path::new(path).exists()).then(|| format!("needs {path}")),
+        Need::File(path) => (!Path::new(path).exists()).then(|| format!("needs {path}")),
         Need::Debs(packages) => debs::unpack(packages).err(),
         Need::Npm(packages) => npm_install(packages).err(),
         Need::Pip(packages) => pip_install(packages).err(),
+        Need::Dist => std::env::var_os(dist::VARIABLE).is_none().then(|| {
+            format!(
+                "needs {} to name the folder that `cargo xtask dist` filled",
+                dist::VARIABLE
+            )
+        }),
         Need::Asked(name) => {
             (std::env::var_os(name).is_none()).then(|| format!("takes long: set {name} to run it"))
         }
@@ -108,8 +119,10 @@ pub fn pip_modules() -> PathBuf {
 fn pip_install(packages: &[&str]) -> Result<(), String> {
     let python = find("python3").ok_or("needs the program python3")?;
     let folder = pip_modules();
-    let is_there = |package: &&str| folder.join(package.replace('-', "_")).is_dir();
-    if packages.iter().all(is_there) {
+    if packages
+        .iter()
+        .all(|package| is_installed(&folder, package))
+    {
         return Ok(());
     }
     let output = Command::new(python)
@@ -129,6 +142,16 @@ fn pip_install(packages: &[&str]) -> Result<(), String> {
             said.lines().last().unwrap_or("it cannot install them")
         )),
     }
+}
+
+/// pip notes what it has installed as `some_name-1.2.dist-info`.
+fn is_installed(folder: &Path, package: &str) -> bool {
+    let (name, version) = package.split_once("==").unwrap_or((package, ""));
+    let begin = format!("{}-{version}", name.replace('-', "_").to_lowercase());
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    entries
+        .map(|entry| entry.file_name().to_string_lossy().to_lowercase())
+        .any(|name| name.starts_with(&begin) && name.ends_with(".dist-info"))
 }
 
 fn has_qdisc(name: &str) -> bool {
