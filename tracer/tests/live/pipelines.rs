@@ -25,7 +25,7 @@ use crate::{
         netns::{Netns, run},
         program::Program,
         schema::LONGEST,
-        tracer::command,
+        tracer::{binary, command},
         unit::deploy,
     },
 };
@@ -67,6 +67,17 @@ pub fn tests() -> Vec<Test> {
                 Need::Program("ip"),
             ],
             logrotate,
+        ),
+        Test::new(
+            "pipelines::journald",
+            &[
+                Need::File(JOURNALD),
+                Need::File("/etc/machine-id"),
+                Need::Program("systemd-cat"),
+                python,
+                Need::Program("ip"),
+            ],
+            journald,
         ),
         Test::new("pipelines::ecs", &[Need::Program("jq")], ecs),
         Test::new("pipelines::otel", &[Need::Program("jq")], otel),
@@ -289,6 +300,77 @@ fn syslog_ng() {
         })
         .collect();
     assert!(lines_of(&keys) == due, "every key was understood");
+}
+
+const JOURNALD: &str = "/lib/systemd/systemd-journald";
+
+/// A journal of the test's own, in a mount namespace: a run of tracer, and one that fails.
+const JOURNAL: &str = r#"
+set -e
+mount --make-rprivate /
+mount -t tmpfs tmpfs /run
+mkdir -p /run/log/journal /run/systemd/journald.conf.d
+cat > /run/systemd/journald.conf.d/lab.conf <<END
+[Journal]
+Storage=volatile
+ReadKMsg=no
+Audit=no
+ForwardToSyslog=no
+RateLimitIntervalSec=0
+END
+# Nothing outlives this script, however it ends.
+setpriv --pdeathsig KILL /lib/systemd/systemd-journald &
+journald=$!
+trap 'kill $journald' EXIT
+until [ -S /run/systemd/journal/stdout ]; do sleep .05; done
+# What systemd sets for its services, and systemd-cat of this version does not.
+as_service='export JOURNAL_STREAM=$(stat -L -c %d:%i /dev/stderr); exec "$@"'
+systemd-cat -t tracer -- setpriv --pdeathsig KILL sh -c "$as_service" sh "$TRACER" -o json &
+tracer=$!
+until [ -e done ]; do
+    journalctl --directory /run/log/journal -t tracer -o cat | grep -q '"event":"start"' && touch started
+    sleep .1
+done
+kill -TERM $tracer
+wait $tracer
+! systemd-cat -t tracer -- sh -c "$as_service" sh "$TRACER" --output-file /no/such/folder/file
+journalctl --sync
+journalctl --directory /run/log/journal -t tracer -p info -o cat > all
+journalctl --directory /run/log/journal -t tracer -p err -o cat > errors
+"#;
+
+fn journald() {
+    let folder = Folder::new();
+    let burst = Burst::new();
+    let mut journal = Command::new("unshare");
+    journal
+        .args(["--mount", "bash", "-c", JOURNAL])
+        .env("TRACER", binary())
+        .current_dir(folder.path());
+    let mut journal = Program::start(&mut journal);
+    wait_for("`start` in the journal", || folder.file("started").exists());
+    burst.run();
+    // An end is written within 250 ms.
+    sleep(Duration::from_secs(1));
+    fs::write(folder.file("done"), "").expect("the folder is ours");
+    assert!(journal.wait(), "{:?}", journal.said());
+
+    let errors = lines_of(&folder.file("errors"));
+    assert!(
+        matches!(&errors[..], [error] if error.starts_with("tracer: cannot open the output file /no/such")),
+        "{errors:?}"
+    );
+    let mut lines = lines_of(&folder.file("all"));
+    lines.retain(|line| !errors.contains(line));
+    let events = values(&lines);
+    for (number, line) in events.iter().enumerate() {
+        assert_eq!(line["seq"], number + 1, "{}", lines[number]);
+    }
+    assert_eq!(events[events.len() - 1]["event"], "stop");
+    let longest = lines.iter().map(String::len).max().expect("lines");
+    assert!((3950..=LONGEST).contains(&longest), "{longest}");
+    let own = events.iter().filter(|line| burst.is_own(line));
+    assert_eq!(own.count(), ENDS);
 }
 
 /// Rotated again and again while lines come.
