@@ -306,7 +306,7 @@ impl Prometheus<'_> {
                 .replace("$instance", ".+");
             self.ask("query", &query);
         }
-        let queries = block("## Queries\n\n```\n");
+        let queries = block("```promql\n");
         let queries: Vec<_> = queries.split("\n\n").collect();
         assert!(queries.len() > 3, "{queries:?}");
         for query in queries {
