@@ -866,7 +866,7 @@ fn the_documentation_shows_what_is_drawn() {
             name => {
                 let file = format!("{root}/src/tui/screens/{name}.txt");
                 let screen = std::fs::read_to_string(file).expect("a screen of that name");
-                format!("```\n{screen}```\n")
+                format!("```text\n{screen}```\n")
             }
         };
         made.push_str(&format!(
