@@ -32,7 +32,7 @@ pub fn pack(release: &Release) -> Result<()> {
     stage.file(CONFIG, release.says(&["gen", "config"])?)?;
     stage.file(LOGROTATE, source("deploy/logrotate.d/tracer")?)?;
     stage.file(
-        "lib/systemd/system/tracer.service",
+        "usr/lib/systemd/system/tracer.service",
         source("deploy/systemd/tracer.service")?,
     )?;
     stage.gzipped(
@@ -100,7 +100,7 @@ fn control(stage: &Stage) -> Result<()> {
 }
 
 /// Of what dpkg does not look after as configuration.
-const SUMS: &str = "find lib usr -type f -print0 | LC_ALL=C sort -z | xargs -0 md5sum";
+const SUMS: &str = "find usr -type f -print0 | LC_ALL=C sort -z | xargs -0 md5sum";
 
 /// Longest line of a changelog that Debian likes.
 const LINE_MAX: usize = 80;

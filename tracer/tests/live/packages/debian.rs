@@ -139,7 +139,7 @@ pub fn installs_runs_and_leaves_nothing() {
     fs::write(&config, &changed).expect("the root is ours");
     // As systemctl does, which is not here.
     fs::create_dir_all(enabled.parent().expect("a folder")).expect("the root is ours");
-    symlink("/lib/systemd/system/tracer.service", &enabled).expect("the root is ours");
+    symlink("/usr/lib/systemd/system/tracer.service", &enabled).expect("the root is ours");
     assert!(enabled.symlink_metadata().is_ok());
     install();
     assert_eq!(fs::read_to_string(&config).expect("a conffile"), changed);
