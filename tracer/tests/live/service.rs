@@ -22,24 +22,61 @@ use crate::{
     Test,
     lab::{
         folder::Folder,
+        kernel::charges_memlock,
         link::{Link, Net},
         needs::Need,
         schema,
-        tracer::{Line, binary},
+        tracer::{Line, binary, command},
         unit::{SYSCALLS, Unit, deploy},
     },
 };
 
 pub fn tests() -> Vec<Test> {
     let systemd = Need::Program("systemd-analyze");
-    vec![
+    let mut tests = vec![
         Test::new("service::systemd_accepts_the_unit", &[systemd], accepted),
         Test::new(
             "service::runs_within_the_unit",
             &[systemd, Need::File(SYSCALLS), Need::Program("ip")],
             runs_within_the_unit,
         ),
-    ]
+    ];
+    if !charges_memlock() {
+        let name = "service::memlock_that_cannot_be_raised";
+        tests.push(Test::new(name, &[], memlock_that_cannot_be_raised));
+    }
+    tests
+}
+
+/// A container may come with a limit of 64 KiB and without the capability that would raise it.
+fn memlock_that_cannot_be_raised() {
+    let mut tracer = command(&["-o", "json", "--for", "100ms"]);
+    let limit = libc::rlimit {
+        rlim_cur: 64 << 10,
+        rlim_max: 64 << 10,
+    };
+    // SAFETY: system calls alone between fork and exec.
+    unsafe {
+        tracer.pre_exec(move || {
+            const CAP_SYS_RESOURCE: libc::c_ulong = 24;
+            let limited = libc::setrlimit(libc::RLIMIT_MEMLOCK, &limit) == 0
+                && libc::prctl(libc::PR_CAPBSET_DROP, CAP_SYS_RESOURCE, 0, 0, 0) == 0;
+            match limited {
+                true => Ok(()),
+                false => Err(std::io::Error::last_os_error()),
+            }
+        });
+    }
+    let output = tracer.stdin(Stdio::null()).output().expect("the tracer");
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    assert!(output.stderr.is_empty(), "{output:?}");
+    let text = String::from_utf8(output.stdout).expect("UTF-8");
+    let events: Vec<_> = text
+        .lines()
+        .map(|line| Line::new(line.to_owned()))
+        .collect();
+    let blind = &events[0].json["blind"];
+    assert_eq!(blind, &serde_json::json!([]), "{}", events[0].text);
 }
 
 /// systemd's own opinion of how much the service could do, in tenths: 28 of 100 when this was written.

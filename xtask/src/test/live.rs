@@ -43,6 +43,7 @@ const PACKAGES: &[&str] = &[
     "curl",
     "jq",
     "logrotate",
+    "systemd",
     "zsh",
     "fish",
     "bpftool",

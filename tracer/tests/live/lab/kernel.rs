@@ -15,6 +15,11 @@ pub fn ties_time_wait() -> bool {
     *FOUND.get_or_init(|| hooks() != "kprobe" && names("bpf_get_socket_ptr_cookie"))
 }
 
+/// Before 5.11 maps count against RLIMIT_MEMLOCK.
+pub fn charges_memlock() -> bool {
+    names("bpf_map_charge_init")
+}
+
 /// The family of hooks that the tracer is told to use; empty: the best.
 fn hooks() -> String {
     std::env::var("LIVE_HOOKS").unwrap_or_default()
