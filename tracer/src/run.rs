@@ -439,7 +439,7 @@ impl Tracing {
             recovered,
             missed_runs,
             syn_recv_ended,
-            attached: List(names.into_iter().map(Into::into).collect()),
+            attached: Some(List(names.into_iter().map(Into::into).collect())).into(),
         };
         let event = self
             .pipeline

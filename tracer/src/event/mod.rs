@@ -339,7 +339,7 @@ keys! {
         /// Passive sockets that never left SYN_RECV.
         syn_recv_ended: u64,
         /// The attached hooks, by name; one may serve several signals.
-        attached: List<Label>,
+        attached: IfKnown<List<Label>>,
     }
 }
 

@@ -95,7 +95,9 @@ impl Event {
             Body::Lost(lost) => cut_names(&mut lost.kinds, step),
             Body::Heartbeat(heartbeat) => {
                 cut_names(&mut heartbeat.written, step);
-                cut_each(&mut heartbeat.attached, step.name, step.entries);
+                if let Some(attached) = &mut heartbeat.attached.0 {
+                    cut_each(attached, step.name, step.entries);
+                }
             }
             Body::Stop(stop) => {
                 for counts in [&mut stop.written, &mut stop.reasons, &mut stop.lost_kinds] {

@@ -84,7 +84,7 @@ fn events() -> Vec<Event> {
                 recovered: 1,
                 missed_runs: 2,
                 syn_recv_ended: 3,
-                attached: List(vec!["tp_btf:inet_sock_set_state".into()]),
+                attached: Some(List(vec!["tp_btf:inet_sock_set_state".into()])).into(),
             }),
         ),
         own(

@@ -203,7 +203,7 @@ impl Random {
                 recovered: u64::MAX,
                 missed_runs: u64::MAX,
                 syn_recv_ended: u64::MAX,
-                attached: self.labels(20),
+                attached: Some(self.labels(20)).into(),
             }),
             _ => Body::Stop(Stop {
                 why: StopReason::ReaderGone,
