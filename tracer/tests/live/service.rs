@@ -26,20 +26,22 @@ use crate::{
         link::{Link, Net},
         needs::Need,
         schema,
+        systemd::{self, Systemd},
         tracer::{Line, binary, command},
         unit::{SYSCALLS, Unit, deploy},
     },
 };
 
 pub fn tests() -> Vec<Test> {
-    let systemd = Need::Program("systemd-analyze");
+    let analyze = Need::Program("systemd-analyze");
     let mut tests = vec![
-        Test::new("service::systemd_accepts_the_unit", &[systemd], accepted),
+        Test::new("service::systemd_accepts_the_unit", &[analyze], accepted),
         Test::new(
             "service::runs_within_the_unit",
-            &[systemd, Need::File(SYSCALLS), Need::Program("ip")],
+            &[analyze, Need::File(SYSCALLS), Need::Program("ip")],
             runs_within_the_unit,
         ),
+        Test::new("service::under_systemd", &systemd::NEEDS, under_systemd),
     ];
     if !charges_memlock() {
         let name = "service::memlock_that_cannot_be_raised";
@@ -236,6 +238,71 @@ fn runs_within_the_unit() {
     assert_eq!(status.code(), Some(0));
     let last = lines_of(&aside).pop().expect("lines");
     assert_eq!(last.event(), "stop", "the old file is better than none");
+}
+
+/// The unit as a real systemd runs it; only where its files are differs, and how soon the watchdog bites.
+fn under_systemd() {
+    let folder = Folder::new();
+    let mut unit = fs::read_to_string(deploy("systemd/tracer.service")).expect("the unit");
+    for (of_package, here) in [
+        ("/usr/bin/tracer", "/run/lab/tracer"),
+        ("/etc/tracer/", "/run/lab/"),
+        ("/var/log/tracer/", "/run/lab/log/"),
+        // A user's manager would have it below a home, which is closed.
+        (
+            "LogsDirectory=tracer\nLogsDirectoryMode=0750\n",
+            "ReadWritePaths=/run/lab/log\n",
+        ),
+        ("WatchdogSec=30s", "WatchdogSec=2s"),
+    ] {
+        assert!(unit.contains(of_package), "{of_package}");
+        unit = unit.replace(of_package, here);
+    }
+    fs::write(folder.file("tracer.service"), unit).expect("the folder is ours");
+    fs::copy(binary(), folder.file("tracer")).expect("the folder is ours");
+    fs::copy(deploy("tracer.toml"), folder.file("tracer.toml")).expect("the folder is ours");
+    fs::create_dir(folder.file("log")).expect("the folder is ours");
+    let systemd = Systemd::start(folder.path());
+    systemd.must(&["start", "tracer.service"]);
+    let began = Instant::now();
+    let status = systemd.show("tracer", "StatusText");
+    let hooks = status
+        .strip_suffix(" hooks attached")
+        .map(|rest| rest.split_once(" of "));
+    assert!(
+        matches!(hooks, Some(Some((some, all))) if some == all),
+        "{status}"
+    );
+
+    let log = systemd.lab().join("log/events.ndjson");
+    let net = Net::new(Link::LoV4);
+    let is_it = |line: &Line, pid: i64| {
+        line.is_end() && line.int("pid") == Some(pid) && line.str("errno") == Some("EPIPE")
+    };
+    let me = std::env::current_exe().expect("it runs");
+    let see = || {
+        let pid = broken_pipe(&net);
+        wait_for("the broken pipe", || log_has(&log, |line| is_it(line, pid)));
+        let lines = lines_of(&log);
+        let end = lines
+            .iter()
+            .find(|line| is_it(line, pid))
+            .expect("it was there");
+        assert_eq!(end.str("exe"), me.to_str(), "{}", end.text);
+    };
+    see();
+    assert_eq!(lines_of(&log)[0].json["blind"], serde_json::json!([]));
+    fs::rename(&log, log.with_extension("1")).expect("the folder is ours");
+    systemd.must(&["reload", "tracer.service"]);
+    wait_for("the new file", || log.exists());
+    see();
+    // Longer than the watchdog waits.
+    sleep(Duration::from_secs(4).saturating_sub(began.elapsed()));
+    assert_eq!(systemd.show("tracer", "ActiveState"), "active");
+    systemd.must(&["stop", "tracer.service"]);
+    assert_eq!(systemd.show("tracer", "Result"), "success");
+    assert_eq!(systemd.show("tracer", "NRestarts"), "0");
+    assert_eq!(lines_of(&log).pop().expect("lines").event(), "stop");
 }
 
 /// The process that wrote into a closed connection.

@@ -15,6 +15,7 @@ pub mod needs;
 pub mod netns;
 pub mod program;
 pub mod schema;
+pub mod systemd;
 pub mod tracefs;
 pub mod tracer;
 pub mod turn;
