@@ -374,7 +374,8 @@ struct Contained {
 }
 
 impl Contained {
-    /// From the image in OCI's form, with exactly the capabilities of deploy/kubernetes and containerd's own seccomp profile.
+    /// From the image in OCI's form, with exactly the capabilities, mounts and arguments of deploy/kubernetes and containerd's
+    /// own seccomp profile.
     fn start(docker: &Docker) -> Contained {
         let socket = docker.containerd();
         let image = dist::file("-image.tar");
@@ -400,16 +401,18 @@ impl Contained {
         for name in kubernetes::capabilities() {
             command.args(["--cap-add", &format!("CAP_{name}")]);
         }
-        for (from, to) in [
-            ("/sys/kernel/tracing", "/sys/kernel/tracing"),
-            ("/sys/fs/cgroup", "/sys/fs/cgroup"),
-            ("/proc", "/host/proc"),
-        ] {
+        let mut mounts = kubernetes::mounts();
+        // kubelet's are not here.
+        mounts.retain(|path| Path::new(path).exists());
+        assert!(mounts.len() >= 2, "{mounts:?}");
+        let mounts = mounts.iter().map(|path| (path.as_str(), path.as_str()));
+        for (from, to) in mounts.chain([("/proc", "/host/proc")]) {
             let mount = format!("type=bind,src={from},dst={to},options=rbind:ro");
             command.args(["--mount", &mount]);
         }
         command.arg(format!("tracer:{VERSION}"));
-        command.args([CONTAINED, "/usr/bin/tracer", "-o", "json"]);
+        command.args([CONTAINED, "/usr/bin/tracer"]);
+        command.args(kubernetes::args());
         let program = Program::start(command.args(HOST_PROC));
         Contained { socket, program }
     }

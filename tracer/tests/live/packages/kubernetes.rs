@@ -35,9 +35,37 @@ fn validate(file: &Path, release: &str) -> Output {
         .expect("a need")
 }
 
+fn text() -> String {
+    fs::read_to_string(deploy(FILE)).expect("the DaemonSet")
+}
+
+/// What it has the tracer do.
+pub fn args() -> Vec<String> {
+    let text = text();
+    let args = text
+        .lines()
+        .find_map(|line| line.trim().strip_prefix("args: "));
+    serde_json::from_str(args.expect("arguments")).expect("a list in one line")
+}
+
+/// What it mounts where the node has it.
+pub fn mounts() -> Vec<String> {
+    let text = text();
+    let paths = text.lines().map(str::trim);
+    let of = |key: &str| -> Vec<String> {
+        let values = paths.clone().filter_map(|line| line.strip_prefix(key));
+        values.map(str::to_owned).collect()
+    };
+    let (mounts, node) = (of("mountPath: "), of("path: /"));
+    let node: Vec<String> = node.iter().map(|path| format!("/{path}")).collect();
+    // The probe's path is the first.
+    assert_eq!(mounts, node[1..]);
+    mounts
+}
+
 /// The capabilities that it adds.
 pub fn capabilities() -> Vec<String> {
-    let text = fs::read_to_string(deploy(FILE)).expect("the DaemonSet");
+    let text = text();
     let added = text
         .lines()
         .map(str::trim)
@@ -59,7 +87,7 @@ pub fn daemon_set() {
         let output = validate(&file, release);
         assert!(output.status.success(), "{release}: {output:?}");
     }
-    let text = fs::read_to_string(&file).expect("the DaemonSet");
+    let text = text();
     assert!(text.contains(&format!("image: tracer:{VERSION}\n")));
     for name in capabilities() {
         let row = format!("\n| `CAP_{name}` |");
