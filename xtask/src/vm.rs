@@ -47,8 +47,6 @@ const PACKAGES: &[&str] = &[
 const SMOKE: &[&str] = &[
     "rows::fin",
     "rows::abort_unread",
-    "rows::connect_refused",
-    "rows::sigkill",
     "rows::icmp_on_established",
     "rows::rst_from_no_socket",
     "rows::write_to_time_wait",
@@ -88,6 +86,15 @@ impl Options {
             ("-x", SMOKE.to_vec())
         } else {
             ("", vec![self.filter.as_deref().unwrap_or_default()])
+        }
+    }
+
+    /// Of its init, as shell.
+    fn environment(&self) -> &'static str {
+        if self.smoke {
+            "export LIVE_LINKS=lo_v4,veth_v6\n"
+        } else {
+            ""
         }
     }
 

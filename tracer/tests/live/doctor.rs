@@ -13,7 +13,7 @@ use crate::{
     lab::{
         folder::Folder,
         needs::Need,
-        tracer::{Tracer, binary, command},
+        tracer::{Tracer, binary, command, hooks},
     },
 };
 
@@ -48,7 +48,12 @@ fn doctor(args: &[&str]) -> Output {
 
 /// What it found by attaching is what a run finds, and nothing of it stays behind.
 fn says_what_serves() {
-    let output = doctor(&["doctor", "--json"]);
+    let hooks = hooks();
+    let words: Vec<&str> = ["doctor", "--json"]
+        .into_iter()
+        .chain(hooks.iter().map(String::as_str))
+        .collect();
+    let output = doctor(&words);
     assert_eq!(output.status.code(), Some(0), "{output:?}");
     let report: Value = serde_json::from_slice(&output.stdout).expect("one JSON object");
     assert_eq!(report["possible"], true, "{report}");
@@ -78,19 +83,25 @@ fn says_what_serves() {
 
 /// Functions in the place of tracepoints, or words that say why this kernel does not let them.
 fn a_family_by_name() {
-    let output = doctor(&["--hooks", "fentry", "-o", "json", "--for", "300ms"]);
-    let stderr = String::from_utf8_lossy(&output.stderr);
-    if output.status.success() {
-        let stdout = String::from_utf8_lossy(&output.stdout);
-        let start: Value =
-            serde_json::from_str(stdout.lines().next().expect("a line")).expect("JSON");
-        let hooks = start["hooks"].to_string();
-        assert!(hooks.contains("fexit:inet_recvmsg"), "{hooks}");
-        assert!(!hooks.contains("sock_recv_length"), "{hooks}");
-    } else {
-        assert_eq!(output.status.code(), Some(1), "{output:?}");
-        for words in ["cannot attach", "as --hooks fentry asks", "--hooks auto"] {
-            assert!(stderr.contains(words), "{words}: {stderr}");
+    for (family, hook) in [
+        ("fentry", "fexit:inet_recvmsg"),
+        ("kprobe", "kretprobe:inet_recvmsg"),
+    ] {
+        let output = doctor(&["--hooks", family, "-o", "json", "--for", "300ms"]);
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        if output.status.success() {
+            let stdout = String::from_utf8_lossy(&output.stdout);
+            let start: Value =
+                serde_json::from_str(stdout.lines().next().expect("a line")).expect("JSON");
+            let hooks = start["hooks"].to_string();
+            assert!(hooks.contains(hook), "{hooks}");
+            assert!(!hooks.contains("sock_recv_length"), "{hooks}");
+        } else {
+            assert_eq!(output.status.code(), Some(1), "{output:?}");
+            let asked = format!("as --hooks {family} asks");
+            for words in ["cannot attach", &asked, "--hooks auto"] {
+                assert!(stderr.contains(words), "{words}: {stderr}");
+            }
         }
     }
 }

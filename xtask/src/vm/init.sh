@@ -4,6 +4,7 @@
 # test that runs.
 /bin/busybox --install -s /bin 2>/dev/null
 export PATH=/bin HOME=/root TRACER_BIN=/opt/tracer CARGO_MANIFEST_DIR=/tmp LIVE_GLOBAL_SYSCTL=1
+. /opt/environment
 
 mount -t proc proc /proc
 mount -t sysfs sysfs /sys

@@ -26,6 +26,7 @@ const TRACER: &str = "opt/tracer";
 const LIVE: &str = "opt/live";
 const FILTER: &str = "opt/filter";
 const MATCH: &str = "opt/match";
+const ENVIRONMENT: &str = "opt/environment";
 const HOOKS: &str = "opt/hooks";
 const MODULES: &str = "opt/modules";
 
@@ -62,6 +63,7 @@ pub fn build(
     let (how, names) = options.tests();
     write(&root.join(FILTER), &lines(&names))?;
     write(&root.join(MATCH), how)?;
+    write(&root.join(ENVIRONMENT), options.environment())?;
     write(&root.join(HOOKS), &lines(&options.families()))?;
     write(&root.join("etc/passwd"), USERS)?;
     write(&root.join("etc/group"), GROUPS)?;

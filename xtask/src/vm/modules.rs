@@ -24,6 +24,7 @@ const NEEDED: &[&str] = &[
     "nft_limit",
     "nft_nat",
     "nft_masq",
+    "nft_numgen",
     "nft_chain_nat",
     "nft_reject_inet",
 ];

@@ -33,6 +33,15 @@ pub fn binary() -> PathBuf {
         .expect("TRACER_BIN names the binary to test")
 }
 
+/// For the whole suite with one family of hooks.
+pub fn hooks() -> Vec<String> {
+    let family = std::env::var("LIVE_HOOKS").unwrap_or_default();
+    match family.is_empty() {
+        true => Vec::new(),
+        false => vec!["--hooks".to_owned(), family],
+    }
+}
+
 /// A tracer command that no variable of the environment changes.
 pub fn command(args: &[&str]) -> Command {
     let mut command = Command::new(binary());
@@ -133,11 +142,8 @@ impl Tracer {
     fn begin(args: &[&str], place: impl FnOnce(&mut Command)) -> Tracer {
         let mut all = vec!["-o", "json"];
         all.extend(args);
-        // For work on hooks: the whole suite with one family of them.
-        let family = std::env::var("LIVE_HOOKS").unwrap_or_default();
-        if !family.is_empty() {
-            all.extend(["--hooks", &family]);
-        }
+        let hooks = hooks();
+        all.extend(hooks.iter().map(String::as_str));
         let blind_spot = BlindSpot::watch();
         let mut command = command(&all);
         place(&mut command);
