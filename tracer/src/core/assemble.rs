@@ -352,6 +352,9 @@ impl Assembler {
             oom_killed: None.into(),
         };
         self.tell_death(finished, &mut end);
+        let moments = || List(timeline::timeline(finished, facts, self.run.jiffy_ns));
+        // Where RSTs have no reasons nothing else says that one was sent.
+        end.timeline = finished.sent.is_some().then(moments);
         let silent = facts.silent.as_ref();
         let aside = self.diagnose(finished, silent, &ids, &mut end, names, counts);
         if end.pattern != Some(Pattern::Normal) || self.run.stories_for_all {

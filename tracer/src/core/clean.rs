@@ -4,7 +4,7 @@
 use super::numbers::Idle;
 use crate::event::{
     End, Ids,
-    values::{How, LastData, Reason, Role},
+    values::{How, LastData, Reason, Role, What},
 };
 
 /// Whether nothing at all was wrong with this end. What is unknown is not known to be clean.
@@ -13,14 +13,19 @@ pub fn is_clean(ids: &Ids, end: &End) -> bool {
 }
 
 /// A FIN came first and no RST after it: one that this end received shows in `reason` and `errno`,
-/// one that it sent in `rst_reason`.
+/// one that it sent in `rst_reason`, or in the timeline alone where the kernel gives no reasons.
 fn ended_by_fin(end: &End) -> bool {
     end.how == How::Fin
         && matches!(
             end.reason,
             Reason::FinLocal | Reason::FinPeer | Reason::FinBoth
         )
-        && end.rst_reason.is_none()
+        && !sent_rst(end)
+}
+
+pub fn sent_rst(end: &End) -> bool {
+    let mut moments = end.timeline.iter().flat_map(|timeline| &timeline.0);
+    end.rst_reason.is_some() || moments.any(|moment| moment.what == What::RstSent)
 }
 
 fn no_error(end: &End) -> bool {
@@ -67,7 +72,10 @@ mod tests {
     use super::*;
     use crate::{
         core::sample,
-        event::{text::Label, values::Errno},
+        event::{
+            text::Label,
+            values::{Errno, List, Moment},
+        },
     };
 
     /// A server that answered and was closed by its client.
@@ -91,10 +99,13 @@ mod tests {
     #[test]
     fn every_single_fault_makes_it_abnormal() {
         type Fault = (&'static str, fn(&mut End));
-        let faults: [Fault; 16] = [
+        let faults: [Fault; 17] = [
             ("how", |end| end.how = How::Rst),
             ("rst_reason", |end| {
                 end.rst_reason = Some(Label::from("abort_on_data"));
+            }),
+            ("RST without a reason", |end| {
+                end.timeline = Some(List(vec![Moment::at(1, What::RstSent)]));
             }),
             ("errno", |end| end.errno = Some(Errno(104))),
             ("read_errno", |end| end.read_errno = Some(Errno(104))),

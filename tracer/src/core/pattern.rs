@@ -124,7 +124,7 @@ impl View<'_> {
                 end.idle_rx_ms.is_none()
                     && end.rx_bytes.is_some_and(|bytes| bytes > 0)
                     && end.rx_unread_bytes == Some(0)
-                    && end.rst_reason.is_none()
+                    && !clean::sent_rst(end)
             }
             _ => false,
         }

@@ -31,7 +31,7 @@ use crate::{
 pub fn tests() -> Vec<Test> {
     let ip = Need::Program("ip");
     let iptables = Need::Program("iptables");
-    vec![
+    let mut tests = vec![
         Test::new("pairs::direct", &[ip], direct),
         Test::new("pairs::bridge", &[ip], || told(vec![bridge])),
         Test::new("pairs::nat", &[ip, iptables], || {
@@ -48,7 +48,11 @@ pub fn tests() -> Vec<Test> {
             &[ip, Need::Program("tc"), Need::Qdisc("tbf")],
             || told(vec![simultaneous_open]),
         ),
-    ]
+    ];
+    for test in &mut tests {
+        test.needs.push(Need::Cookies);
+    }
+    tests
 }
 
 const CONNECTIONS: u32 = 1000;

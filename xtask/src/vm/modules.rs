@@ -13,6 +13,7 @@ use crate::command::shown;
 /// What the tests use of a kernel. One that it lacks is built in, or missed by the test that needs it.
 const NEEDED: &[&str] = &[
     "veth",
+    "bridge",
     "dummy",
     "tcp_diag",
     "mptcp_diag",

@@ -390,7 +390,7 @@ impl End {
                 .filter(|line| line.event() == "tcp_reset")
                 .collect();
             let must = |reset: &&Reset| {
-                kernel::ties_time_wait() || !reset.1.contains(&"tcp_timewait_socket")
+                kernel::gives_cookies() || !reset.1.contains(&"tcp_timewait_socket")
             };
             let fits = (due.iter().filter(must).count()..=due.len()).contains(&seen.len())
                 && due.iter().filter(must).all(|(direction, reasons)| {

@@ -8,9 +8,9 @@ pub fn gives_rst_reasons() -> bool {
     *FOUND.get_or_init(|| names("sk_rst_reason"))
 }
 
-/// From 5.12 a program with the kernel's types may ask for a socket's cookie, which its TIME_WAIT keeps: a RST from there
-/// then has its connection.
-pub fn ties_time_wait() -> bool {
+/// From 5.12 a program with the kernel's types may ask for a socket's cookie: it is the number of the connection, and
+/// its TIME_WAIT keeps it, so that a RST from there has its connection.
+pub fn gives_cookies() -> bool {
     static FOUND: OnceLock<bool> = OnceLock::new();
     *FOUND.get_or_init(|| hooks() != "kprobe" && names("bpf_get_socket_ptr_cookie"))
 }

@@ -5,7 +5,7 @@ use std::{
     process::Command,
 };
 
-use super::{debs, dist, netns::Netns};
+use super::{debs, dist, kernel, netns::Netns};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Need {
@@ -27,6 +27,8 @@ pub enum Need {
     GlobalSysctl,
     /// This variable of the environment: it takes long.
     Asked(&'static str),
+    /// Sockets' numbers in the records are the kernel's.
+    Cookies,
     /// A kernel that keeps its memory from root.
     Lockdown,
     /// No other run of these tests meanwhile.
@@ -58,6 +60,9 @@ pub fn unmet(needs: &[Need]) -> Option<String> {
         Need::Asked(name) => {
             (std::env::var_os(name).is_none()).then(|| format!("takes long: set {name} to run it"))
         }
+        Need::Cookies => (!kernel::gives_cookies()).then(|| {
+            "goes by the kernel's socket cookies: from 5.12, and not with --hooks kprobe".to_owned()
+        }),
         Need::Lockdown => {
             let modes = std::fs::read_to_string("/sys/kernel/security/lockdown");
             let locked = modes.is_ok_and(|modes| modes.contains("[confidentiality]"));
