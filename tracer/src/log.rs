@@ -2,6 +2,7 @@
 
 use std::{
     env,
+    fmt::Display,
     fs::File,
     io::{self, IsTerminal, Write},
     os::{fd::AsFd, unix::fs::MetadataExt},
@@ -36,9 +37,9 @@ pub fn start(log: &Log) {
     }
 }
 
-/// Why tracer ends with a failure.
-pub fn failure(error: &anyhow::Error) {
-    let text = format!("tracer: {error:#}\n");
+/// Why tracer ends without having done what it was asked for.
+pub fn failure(why: impl Display) {
+    let text = format!("{why}\n");
     let mut writer = Writer {
         level: Level::ERROR,
         journal: is_journal(),

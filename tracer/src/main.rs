@@ -47,13 +47,13 @@ fn main() -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            log::failure(&error);
+            log::failure(format_args!("tracer: {error:#}"));
             ExitCode::FAILURE
         }
     }
 }
 
 fn wrong(usage: &Usage) -> ExitCode {
-    eprintln!("{usage}");
+    log::failure(usage);
     ExitCode::from(Usage::STATUS)
 }

@@ -66,7 +66,7 @@ fn run_part(netns: &Netns, folder: &Folder, block: &Block, part: &str) {
         }
     }
     if block.order == Order::Run {
-        bash.env("TRACER_FOR", "500ms");
+        bash.env("TRACER_FOR", "200ms");
     }
     let output = bash.output().expect("bash");
     let stdout = String::from_utf8_lossy(&output.stdout);

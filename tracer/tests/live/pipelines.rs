@@ -334,6 +334,7 @@ done
 kill -TERM $tracer
 wait $tracer
 ! systemd-cat -t tracer -- sh -c "$as_service" sh "$TRACER" --output-file /no/such/folder/file
+! systemd-cat -t tracer -- sh -c "$as_service" sh "$TRACER" --port x
 journalctl --sync
 journalctl --directory /run/log/journal -t tracer -p info -o cat > all
 journalctl --directory /run/log/journal -t tracer -p err -o cat > errors
@@ -357,7 +358,9 @@ fn journald() {
 
     let errors = lines_of(&folder.file("errors"));
     assert!(
-        matches!(&errors[..], [error] if error.starts_with("tracer: cannot open the output file /no/such")),
+        matches!(&errors[..], [failure, usage]
+            if failure.starts_with("tracer: cannot open the output file /no/such")
+                && usage.starts_with("error: --port")),
         "{errors:?}"
     );
     let mut lines = lines_of(&folder.file("all"));
