@@ -47,6 +47,20 @@ pub fn current() -> Option<Task> {
     })
 }
 
+/// The open files of the current process, by descriptor: `struct file **`.
+#[inline(always)]
+pub fn fds() -> Option<*const c_void> {
+    let task = if has_task_btf() {
+        // SAFETY: no arguments; the verifier knows the type of what it gives.
+        Pointer::typed(unsafe { bpf_get_current_task_btf() }.cast_const().cast())
+    } else {
+        // SAFETY: no arguments.
+        Pointer::untyped(unsafe { bpf_get_current_task() } as *const c_void)
+    };
+    let fdt = task.follow(offset!(task_files)).follow(offset!(files_fdt));
+    (!fdt.is_null()).then(|| fdt.get(offset!(fdt_fd), 0u64) as *const c_void)
+}
+
 static NONE: Task = Task::NONE;
 
 /// The current process, [`Task::NONE`] for a kernel thread: for use past a branch, where the compiler

@@ -9,7 +9,7 @@
 
 use core::ffi::c_void;
 
-use aya_ebpf::{helpers::bpf_get_current_task, macros::tracepoint, programs::TracePointContext};
+use aya_ebpf::{macros::tracepoint, programs::TracePointContext};
 use tracer_common::{conn::attribution, proto::IPPROTO_MPTCP};
 
 use crate::{
@@ -42,15 +42,11 @@ fn accepted(ctx: &TracePointContext) -> Option<()> {
     if fd < 0 {
         return None;
     }
-    // SAFETY: no arguments.
-    let current = unsafe { bpf_get_current_task() } as *const c_void;
-    let files = probe::<u64>(current, offset!(task_files))? as *const c_void;
-    let fdt = probe::<u64>(files, offset!(files_fdt))? as *const c_void;
-    let fds = probe::<u64>(fdt, offset!(fdt_fd))? as *const c_void;
+    let fds = task::fds()?;
     let file = probe_at::<u64>(fds, fd as usize * 8)? as *const c_void;
     let socket = probe::<u64>(file, offset!(file_private_data))? as *const c_void;
     let sk = probe::<u64>(socket, offset!(socket_sk))? as *const c_void;
-    let owner = task::of(current)?;
+    let owner = task::current()?;
     if probe::<u16>(sk, offset!(sk_protocol))? == IPPROTO_MPTCP {
         let _ = MPTCP_OWNERS.insert(sk as u64, owner, 0);
     } else {
