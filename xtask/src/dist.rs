@@ -51,13 +51,25 @@ pub fn dist(options: &Options) -> Result<ExitCode> {
     toolchain::ensure()?;
     let binary = build()?;
     let out = match &options.out {
-        Some(out) => std::path::absolute(out).context("cannot tell the current folder")?,
+        Some(out) => ours(out)?,
         None => folder(&binary)?,
     };
     make(&binary, &out)?;
     say(format!("{} has", out.display()));
     print!("{}", sums(&out)?);
     Ok(ExitCode::SUCCESS)
+}
+
+/// A folder that is named may be emptied only if there is nothing in it, or packages.
+fn ours(out: &Path) -> Result<PathBuf> {
+    let has_entries = fs::read_dir(out).is_ok_and(|mut entries| entries.next().is_some());
+    if has_entries && !out.join(SUMS).exists() {
+        bail!(
+            "{} has files that are no packages: name a folder that is empty or not there",
+            out.display()
+        );
+    }
+    std::path::absolute(out).context("cannot tell the current folder")
 }
 
 /// Fails with what this machine lacks.

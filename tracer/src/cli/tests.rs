@@ -139,8 +139,6 @@ fn every_option_arrives() {
         "3M",
         "--max-connections",
         "1000",
-        "--host-proc",
-        "/proc/",
         "--metrics-listen",
         "9435",
         "--metrics-max-workloads",
@@ -175,7 +173,6 @@ fn every_option_arrives() {
     assert_eq!(settings.hooks, Hooks::TpBtf);
     assert_eq!(settings.ring_bytes, 4 << 20);
     assert_eq!(settings.max_connections, 1000);
-    assert_eq!(settings.host_proc, PathBuf::from("/proc/"));
     let listen = settings.metrics_listen.map(|addr| addr.to_string());
     assert_eq!(listen.as_deref(), Some("127.0.0.1:9435"));
     assert_eq!(settings.metrics_max_workloads, 12);
@@ -209,6 +206,30 @@ fn an_option_wins_over_the_environment_and_that_over_the_file() {
         live_in(&["--config", file.path()], &elsewhere).count,
         Some(1)
     );
+}
+
+/// A container's own has a second process, too, but no thread of the kernel.
+#[test]
+fn the_proc_of_the_node_is_known_by_the_threads_of_its_kernel() {
+    let proc = std::env::temp_dir().join(format!("tracer-test-{}-proc", std::process::id()));
+    std::fs::create_dir_all(proc.join("2")).expect("a folder in the temporary one");
+    let name = proc.to_str().expect("UTF-8");
+    for (stat, accepted) in [
+        ("2 (kthreadd) S 0 0 0 0 -1 2129984 0 0 0 0\n", true),
+        ("2 (kthreadd) S 0 0 0 0 -1 4194304 0 0 0 0\n", false),
+        ("2 (x) S\n", false),
+    ] {
+        std::fs::write(proc.join("2/stat"), stat).expect("the folder is ours");
+        match parse_in(&["--host-proc", name], &[]) {
+            Ok(Command::Live(settings)) => {
+                assert!(accepted, "{stat}");
+                assert_eq!(settings.host_proc, proc);
+            }
+            Err(Usage(message)) => assert!(!accepted, "{stat}: {message}"),
+            other => panic!("{other:?}"),
+        }
+    }
+    std::fs::remove_dir_all(&proc).expect("the folder is ours");
 }
 
 #[test]

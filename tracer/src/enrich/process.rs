@@ -58,6 +58,7 @@ pub struct Processes {
 impl Processes {
     /// Reads every process that there is.
     pub fn new(now_ns: u64, proc: &Path) -> Self {
+        let proc = procfs::shows_the_node(proc).then(|| proc.to_owned());
         let mut processes = Processes::empty(now_ns, proc);
         if let Some(proc) = processes.proc.clone() {
             let keys = procfs::pids(&proc).filter_map(|pid| Key::now(&proc, pid));
@@ -68,8 +69,7 @@ impl Processes {
         processes
     }
 
-    fn empty(now_ns: u64, proc: &Path) -> Self {
-        let proc = procfs::shows_the_node(proc).then(|| proc.to_owned());
+    fn empty(now_ns: u64, proc: Option<PathBuf>) -> Self {
         let view = proc.as_deref().map(|proc| {
             enter_initial_cgroup_namespace(proc);
             procfs::view(proc)
@@ -243,7 +243,7 @@ mod tests {
     fn what_was_read_survives_the_process() {
         let (mut child, task) = child();
         wait_for_exec(&task);
-        let mut processes = Processes::empty(0, Path::new("/proc"));
+        let mut processes = Processes::empty(0, Some("/proc".into()));
         processes.seen(&task, 1);
         child.kill().expect("a child");
         child.wait().expect("a child");
@@ -260,7 +260,7 @@ mod tests {
     #[test]
     fn a_dead_process_is_asked_for_once_and_nobody_answers_for_it() {
         let own = task(std::process::id(), 0);
-        let mut processes = Processes::empty(0, Path::new("/proc"));
+        let mut processes = Processes::empty(0, Some("/proc".into()));
         processes.seen(&own, 1);
         assert_eq!(processes.name(&own, 0), Named::default());
         assert_eq!(processes.known.len(), 1);
@@ -275,7 +275,7 @@ mod tests {
     #[test]
     fn another_executable_replaces_the_first_and_none_is_better_than_the_wrong_one() {
         let (mut child, task) = child();
-        let mut processes = Processes::empty(0, Path::new("/proc"));
+        let mut processes = Processes::empty(0, Some("/proc".into()));
         processes.seen(&task, 1);
         child.kill().expect("a child");
         child.wait().expect("a child");
@@ -285,7 +285,7 @@ mod tests {
 
     #[test]
     fn it_is_bounded_and_the_oldest_go_first() {
-        let mut processes = Processes::empty(0, Path::new("/proc"));
+        let mut processes = Processes::empty(0, Some("/proc".into()));
         for start in 0..KNOWN_MAX as u64 + 10 {
             // No such pid: above the largest that the kernel gives.
             processes.seen(&task(1 << 30, start * 10_000_000), 1);
@@ -326,7 +326,7 @@ mod tests {
 
     #[test]
     fn the_cgroup_of_a_socket_without_a_process() {
-        let mut processes = Processes::empty(0, Path::new("/proc"));
+        let mut processes = Processes::empty(0, Some("/proc".into()));
         let named = processes.name(&Task::NONE, 1);
         assert_eq!(named.place.expect("the root").cgroup.as_str(), "/");
         assert_eq!(processes.name(&Task::NONE, 0), Named::default());
