@@ -48,12 +48,10 @@ pub struct Options {
 
 pub fn dist(options: &Options) -> Result<ExitCode> {
     possible()?;
+    let named = options.out.as_deref().map(ours).transpose()?;
     toolchain::ensure()?;
     let binary = build()?;
-    let out = match &options.out {
-        Some(out) => ours(out)?,
-        None => folder(&binary)?,
-    };
+    let out = named.map_or_else(|| folder(&binary), Ok)?;
     make(&binary, &out)?;
     say(format!("{} has", out.display()));
     print!("{}", sums(&out)?);
