@@ -45,6 +45,9 @@ pub struct Options {
     /// Only the tracers whose names contain this
     #[arg(long, value_name = "SUBSTR")]
     tracer: Option<String>,
+    /// Only what each BPF program costs
+    #[arg(long)]
+    programs: bool,
     /// Connections that are held open to measure memory
     #[arg(long, default_value_t = 100_000)]
     idle: usize,
@@ -80,6 +83,12 @@ pub fn bench(options: &Options) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
+/// Opens and ends connections, for the measurement of programs.
+pub fn churn(connections: u32) -> Result<ExitCode> {
+    programs::churn_here(connections)?;
+    Ok(ExitCode::SUCCESS)
+}
+
 /// Holds connections, for the measurement of memory.
 pub fn hold(connections: usize) -> Result<ExitCode> {
     footprint::hold_here(connections)?;
@@ -98,7 +107,7 @@ fn measure(options: &Options, binary: &Path, folder: &Path) -> Result<Report> {
         .collect();
     let duration = Duration::from_secs(options.seconds);
     for kind in load::Kind::ALL {
-        if !chosen(&options.load, kind.name()) {
+        if options.programs || !chosen(&options.load, kind.name()) {
             continue;
         }
         let load = Load::start(*kind, folder)?;
@@ -123,6 +132,8 @@ fn measure(options: &Options, binary: &Path, folder: &Path) -> Result<Report> {
     }
     if options.load.is_none() {
         report.programs = programs::measure(binary, folder, duration)?;
+    }
+    if options.load.is_none() && !options.programs {
         report.footprint = Some(footprint::measure(binary, folder, options.idle)?);
     }
     Ok(report)

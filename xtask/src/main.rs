@@ -41,6 +41,9 @@ enum Chore {
     /// Hold connections open, for bench
     #[command(hide = true)]
     BenchHold { connections: usize },
+    /// Open and end connections, for bench
+    #[command(hide = true)]
+    BenchChurn { connections: u32 },
     /// Make the packages: Debian package, tarball, container image, all of a static binary
     Dist(dist::Options),
     /// Check the house rules
@@ -56,6 +59,7 @@ fn main() -> Result<ExitCode> {
         Chore::Picture => picture::picture(),
         Chore::Bench(options) => bench::bench(&options),
         Chore::BenchHold { connections } => bench::hold(connections),
+        Chore::BenchChurn { connections } => bench::churn(connections),
         Chore::Dist(options) => dist::dist(&options),
         Chore::Tidy => tidy::report(),
         Chore::Vm(options) => vm::vm(&options),

@@ -1,6 +1,16 @@
 //! What each BPF program costs: runs and nanoseconds a run, as the kernel counts them (bpf_stats), and instructions.
+//! Twice: under churn, where a run may be preempted and its caches are others' too, and of one thread that nothing
+//! preempts, which says what the program itself costs and is the same from run to run.
 
-use std::{collections::HashMap, fs, path::Path, process::Command, time::Duration};
+use std::{
+    collections::HashMap,
+    fs,
+    io::{Read as _, Write as _},
+    net::{Ipv4Addr, TcpListener, TcpStream},
+    path::Path,
+    process::Command,
+    time::Duration,
+};
 
 use anyhow::{Context as _, Result};
 use serde_json::Value;
@@ -13,35 +23,79 @@ use crate::command;
 
 const STATS: &str = "/proc/sys/kernel/bpf_stats_enabled";
 
-/// One program under churn.
+/// One program.
 #[derive(Clone, Debug)]
 pub struct Program {
     pub name: String,
     pub runs: u64,
     pub ns_per_run: f64,
+    /// Of one thread alone.
+    pub ns_alone: Option<f64>,
     /// As the verifier went through it.
     pub verified_instructions: Option<u64>,
     /// Runs for each connection of the load, both ends.
     pub runs_per_connection: f64,
 }
 
-/// Runs tracer under churn with the kernel's counters on. They cost some 50 ns a run themselves.
+/// Connections of the thread that is measured alone.
+const ALONE: u32 = 12_000;
+
+/// Runs tracer with the kernel's counters on. They cost some 50 ns a run themselves.
 pub fn measure(binary: &Path, folder: &Path, duration: Duration) -> Result<Vec<Program>> {
     let load = Load::start(Kind::Churn, folder)?;
-    let tracer = Tracer::all(binary).remove(0);
+    let churn = || Ok(load.rate(duration)? * duration.as_secs_f64());
+    let mut programs = counted(binary, folder, churn)?;
+    drop(load);
+    let alone = counted(binary, folder, || {
+        let own = std::env::current_exe().context("where is this program?")?;
+        let mut command = Command::new("chrt");
+        command
+            .args(["--fifo", "50", "taskset", "--cpu-list", "0"])
+            .arg(own)
+            .args(["bench-churn", &ALONE.to_string()]);
+        command::read(&mut command)?;
+        Ok(f64::from(ALONE))
+    })?;
+    for program in &mut programs {
+        let same = alone.iter().find(|alone| alone.name == program.name);
+        program.ns_alone = same.map(|alone| alone.ns_per_run);
+    }
+    Ok(programs)
+}
+
+/// Counts while `load` runs, which says how many connections it had.
+fn counted(
+    binary: &Path,
+    folder: &Path,
+    load: impl FnOnce() -> Result<f64>,
+) -> Result<Vec<Program>> {
+    let running = Tracer::all(binary).remove(0).start(folder)?;
     let was = fs::read_to_string(STATS).with_context(|| format!("cannot read {STATS}"))?;
     fs::write(STATS, "1").with_context(|| format!("cannot write {STATS}"))?;
-    let programs = (|| {
-        let running = tracer.start(folder)?;
-        let rate = load.rate(duration)?;
-        let shown = command::read(Command::new("bpftool").args(["-j", "prog", "show"]))?;
-        let ids = ids(running.pid())?;
-        running.stop()?;
-        let connections = rate * duration.as_secs_f64();
-        parse(&shown, &ids, connections).context("bpftool's answer is not understood")
-    })();
+    let connections = load();
     fs::write(STATS, was.trim()).with_context(|| format!("cannot write {STATS}"))?;
-    programs
+    let shown = command::read(Command::new("bpftool").args(["-j", "prog", "show"]))?;
+    let ids = ids(running.pid())?;
+    running.stop()?;
+    parse(&shown, &ids, connections?).context("bpftool's answer is not understood")
+}
+
+/// What `bench-churn` does: that many connections, one after the other, both ends in this thread.
+pub fn churn_here(connections: u32) -> Result<()> {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("cannot listen")?;
+    let to = listener.local_addr().context("no address")?;
+    let mut buffer = [0; 512];
+    for _ in 0..connections {
+        let mut client = TcpStream::connect(to).context("cannot connect")?;
+        let (mut server, _) = listener.accept().context("cannot accept")?;
+        client.write_all(&[b'q'; 80])?;
+        let _ = server.read(&mut buffer)?;
+        server.write_all(&[b'a'; 250])?;
+        let _ = client.read(&mut buffer)?;
+        drop(server);
+        let _ = client.read(&mut buffer)?;
+    }
+    Ok(())
 }
 
 /// Ids of the programs that a process holds descriptors of, and the instructions that the verifier
@@ -78,6 +132,7 @@ fn parse(shown: &str, ids: &HashMap<u64, Option<u64>>, connections: f64) -> Opti
                 name: program["name"].as_str()?.to_owned(),
                 runs,
                 ns_per_run: program["run_time_ns"].as_u64()? as f64 / runs as f64,
+                ns_alone: None,
                 verified_instructions: *verified,
                 runs_per_connection: runs as f64 / connections,
             })

@@ -106,23 +106,29 @@ impl Report {
         if !self.programs.is_empty() {
             writeln!(
                 out,
-                "| program | ns a run | runs a connection | ns a connection | instructions verified |"
+                "| program | ns a run, of one thread alone | under churn | runs a connection | instructions verified |"
             )?;
             writeln!(out, "|---|---|---|---|---|")?;
             for program in &self.programs {
                 writeln!(
                     out,
-                    "| {} | {:.0} | {:.2} | {:.0} | {} |",
+                    "| {} | {} | {:.0} | {:.2} | {} |",
                     program.name,
+                    program
+                        .ns_alone
+                        .map_or("–".to_owned(), |ns| format!("{ns:.0}")),
                     program.ns_per_run,
                     program.runs_per_connection,
-                    program.ns_per_run * program.runs_per_connection,
                     program
                         .verified_instructions
                         .map_or("–".to_owned(), |count| count.to_string()),
                 )?;
             }
-            writeln!(out)?;
+            writeln!(
+                out,
+                "\nthe life of a socket in set_state, destroy_sock and exit_accept4, of one thread alone: {:.0} ns\n",
+                life_ns(&self.programs)
+            )?;
         }
         if let Some(footprint) = &self.footprint {
             let mib = |bytes: u64| bytes as f64 / f64::from(1 << 20);
@@ -170,6 +176,7 @@ impl Report {
                     "program": program.name,
                     "runs": program.runs,
                     "ns_per_run": program.ns_per_run,
+                    "ns_per_run_alone": program.ns_alone,
                     "runs_per_connection": program.runs_per_connection,
                     "verified_instructions": program.verified_instructions,
                 })
@@ -194,6 +201,16 @@ impl Report {
         });
         format!("{all:#}\n")
     }
+}
+
+/// Per socket, of which a connection has two.
+fn life_ns(programs: &[Program]) -> f64 {
+    let of_life = ["set_state", "destroy_sock", "exit_accept4"];
+    programs
+        .iter()
+        .filter(|program| of_life.contains(&program.name.as_str()))
+        .filter_map(|program| Some(program.ns_alone? * program.runs_per_connection / 2.0))
+        .sum()
 }
 
 /// Medians over the runs.
