@@ -6,12 +6,17 @@ use super::*;
 use crate::lab::{
     agent::{Role, protocol::Op},
     link::Link,
+    needs::Need,
 };
 use expect::{ABORT_LINGER0, DISCONNECT, FIN_LOCAL, FIN_PEER, is, one_of};
 
 pub const ROWS: [Row; 5] = [
     Row::with_nft("icmp_on_established", icmp_on_established),
-    Row::new("mptcp", mptcp),
+    // Debian's 5.10 is built without it.
+    Row::new("mptcp", mptcp).needs(&[
+        Need::Program("ip"),
+        Need::File("/proc/sys/net/mptcp/enabled"),
+    ]),
     Row::new("repair", repair),
     Row::new("fastopen", fastopen),
     Row::new("v4_mapped", v4_mapped).links(&[Link::LoV4, Link::VethV4]),
