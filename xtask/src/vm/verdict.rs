@@ -205,7 +205,8 @@ impl Family {
                 continue;
             };
             let text = format!("{}: {error}", hook["hook"].as_str().unwrap_or_default());
-            if is_rejection(error) {
+            // Lockdown takes helpers away, and programs with them.
+            if report["may_probe"] != false && is_rejection(error) {
                 self.rejected.push(text);
             } else {
                 self.absent.push(text);
