@@ -85,6 +85,7 @@ pub fn run(settings: Settings, shape: Shape) -> Result<()> {
         let metrics = listener
             .map(|listener| Metrics::serve(listener, &settings, &facts, &attached))
             .transpose()?;
+        // The view's thread inherits it: a key is answered where everybody waits for a CPU.
         priority::raise();
         let sink = match writer {
             Some(writer) => Sink::Lines(writer),
