@@ -7,6 +7,7 @@ use crate::{
     core::{
         assemble::Assembler,
         chain::Others,
+        clean::clean,
         decode::{DecodeError, Told, decode},
         filter::Filter,
         join::{Finished, Joined, Joiner},
@@ -17,7 +18,7 @@ use crate::{
         values::{Counts, Kind},
     },
     metrics::tally::Tally,
-    sink::{Batch, Shape},
+    sink::{Batch, Room, Shape},
 };
 
 /// Counts of a run.
@@ -132,15 +133,15 @@ impl Pipeline {
         self.joiner.next_deadline_ns()
     }
 
-    /// Encodes what is due. `has_room` says whether the output takes another line.
+    /// Encodes what is due. `room` says what the output still takes.
     pub fn expire(
         &mut self,
         now_ns: u64,
         mut look_up: impl FnMut(u64) -> Option<Conn>,
-        has_room: impl Fn(usize) -> bool,
+        room: impl Fn(usize) -> Room,
     ) {
         for event in std::mem::take(&mut self.stalls) {
-            self.tell(event, &has_room);
+            self.tell(event, &room);
         }
         let mut due = Vec::new();
         self.joiner
@@ -152,7 +153,7 @@ impl Pipeline {
             if let Joined::End(finished) = &joined
                 && let Some(event) = self.assembler.stall_closed(finished, &mut self.names)
             {
-                self.tell(event, &has_room);
+                self.tell(event, &room);
             }
             let mut others = Rest {
                 joiner: &self.joiner,
@@ -162,12 +163,12 @@ impl Pipeline {
                 .assembler
                 .assemble(joined, &mut self.names, &mut others);
             if let Some(event) = event {
-                self.tell(event, &has_room);
+                self.tell(event, &room);
             }
         }
     }
 
-    fn tell(&mut self, event: Event, has_room: &impl Fn(usize) -> bool) {
+    fn tell(&mut self, event: Event, room: &impl Fn(usize) -> Room) {
         let own = event
             .ids()
             .is_some_and(|ids| ids.pid == Some(self.self_pid));
@@ -177,7 +178,12 @@ impl Pipeline {
         if let Some(tally) = &mut self.tally {
             tally.count(&event);
         }
-        if has_room(self.batch.len()) {
+        let fits = match room(self.batch.len()) {
+            Room::Ample => true,
+            Room::Scarce => !clean(&event),
+            Room::None => false,
+        };
+        if fits {
             self.write(event);
         } else {
             self.totals.output_lost.add(event.head.event.as_str(), 1);

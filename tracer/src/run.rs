@@ -362,7 +362,7 @@ impl Tracing {
         pipeline.expire(
             now_ns,
             |sk| attached.conns.get(&sk, 0).ok(),
-            |pending| sink.has_room(pending),
+            |pending| sink.room(pending),
         );
         if let Some(batch) = pipeline.take_batch() {
             sink.send(batch);

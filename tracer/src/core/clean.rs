@@ -3,13 +3,21 @@
 
 use super::numbers::Idle;
 use crate::event::{
-    End, Ids,
-    values::{How, LastData, Reason, Role, What},
+    Body, End, Event, Ids,
+    values::{How, Kind, LastData, Reason, Role, What},
 };
 
 /// Whether nothing at all was wrong with this end. What is unknown is not known to be clean.
 pub fn is_clean(ids: &Ids, end: &End) -> bool {
     ended_by_fin(end) && no_error(end) && nothing_left(end) && !unanswered(ids, end)
+}
+
+/// Whether an event is a close with nothing wrong in it.
+pub fn clean(event: &Event) -> bool {
+    match &event.body {
+        Body::End { ids, end } => event.head.event == Kind::TcpClose && is_clean(ids, end),
+        _ => false,
+    }
 }
 
 /// A FIN came first and no RST after it: one that this end received shows in `reason` and `errno`,

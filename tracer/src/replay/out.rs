@@ -11,7 +11,7 @@ use anyhow::{Context, Result};
 use super::stop::Stopped;
 use crate::{
     event::Event,
-    sink::Format,
+    sink::{Format, Room},
     tui::{playback::Place, session::Feed},
 };
 
@@ -99,7 +99,7 @@ impl Out {
                 written
             }
             Out::View(feed, events) => {
-                while !feed.has_room(events.len()) && !feed.is_gone() {
+                while feed.room(events.len()) == Room::None && !feed.is_gone() {
                     sleep(NAP);
                 }
                 if feed.is_gone() {

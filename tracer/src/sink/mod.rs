@@ -143,6 +143,30 @@ impl Batch {
     }
 }
 
+/// How much more the output takes: what was cut short is told longer than what closed cleanly.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Room {
+    /// Everything.
+    Ample,
+    /// All but clean closes.
+    Scarce,
+    None,
+}
+
+impl Room {
+    /// What is left when `used` of `limit` waits for a slow reader: the last quarter is for what was
+    /// not clean.
+    pub fn of(used: usize, limit: usize) -> Self {
+        if used < limit / 4 * 3 {
+            Room::Ample
+        } else if used < limit {
+            Room::Scarce
+        } else {
+            Room::None
+        }
+    }
+}
+
 /// Who takes events.
 pub enum Sink {
     Lines(Writer),
@@ -150,11 +174,11 @@ pub enum Sink {
 }
 
 impl Sink {
-    /// Whether another event fits, after `more` (see [`Batch::len`]) that are not sent yet.
-    pub fn has_room(&self, more: usize) -> bool {
+    /// What fits after `more` (see [`Batch::len`]) that are not sent yet.
+    pub fn room(&self, more: usize) -> Room {
         match self {
-            Sink::Lines(writer) => writer.has_room(more),
-            Sink::View(feed) => feed.has_room(more),
+            Sink::Lines(writer) => writer.room(more),
+            Sink::View(feed) => feed.room(more),
         }
     }
 

@@ -19,6 +19,8 @@ use std::{
 use anyhow::{Context, Result};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
+use super::Room;
+
 /// Bytes that may wait for a slow reader.
 pub const BACKLOG_BYTES: usize = 64 << 20;
 
@@ -88,9 +90,9 @@ impl Writer {
         })
     }
 
-    /// Whether another line fits, after `more` bytes that are not queued yet.
-    pub fn has_room(&self, more: usize) -> bool {
-        self.queued_bytes() + more < BACKLOG_BYTES
+    /// What fits after `more` bytes that are not queued yet.
+    pub fn room(&self, more: usize) -> Room {
+        Room::of(self.queued_bytes() + more, BACKLOG_BYTES)
     }
 
     /// Bytes that are not written yet.

@@ -3,10 +3,7 @@
 
 use std::collections::VecDeque;
 
-use crate::{
-    core::clean::is_clean,
-    event::{Body, Event, values::Kind},
-};
+use crate::{core::clean::clean, event::Event};
 
 /// Counts up with every event, so that it also orders them.
 pub type Id = u64;
@@ -86,14 +83,6 @@ impl History {
             let index = entries.binary_search_by_key(&id, |entry| entry.id).ok()?;
             entries.get(index)
         })
-    }
-}
-
-/// Whether an event is a close with nothing wrong in it.
-pub fn clean(event: &Event) -> bool {
-    match &event.body {
-        Body::End { ids, end } => event.head.event == Kind::TcpClose && is_clean(ids, end),
-        _ => false,
     }
 }
 

@@ -30,6 +30,7 @@ use super::{
 use crate::{
     core::filter::Filter,
     event::{Event, time::Timestamp},
+    sink::Room,
 };
 
 /// Between two drawings that no key asks for.
@@ -99,9 +100,9 @@ pub fn open(
 }
 
 impl Feed {
-    /// Whether another event fits, after `more` that are not sent yet.
-    pub fn has_room(&self, more: usize) -> bool {
-        self.waiting.load(Ordering::Relaxed) + more < WAITING
+    /// What fits after `more` events that are not sent yet.
+    pub fn room(&self, more: usize) -> Room {
+        Room::of(self.waiting.load(Ordering::Relaxed) + more, WAITING)
     }
 
     pub fn send(&self, events: Vec<Event>) {

@@ -3,9 +3,8 @@
 
 use std::collections::HashMap;
 
-use super::history::clean;
 use crate::{
-    core::filter::NONE,
+    core::{clean::clean, filter::NONE},
     event::{
         Body, End, Event,
         time::Timestamp,

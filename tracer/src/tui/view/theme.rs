@@ -9,11 +9,11 @@ use ratatui::{
 
 use crate::{
     cli::Theme,
+    core::clean::clean,
     event::{
         Body, Event,
         values::{How, Reason, StallEnd},
     },
-    tui::history::clean,
 };
 
 pub const PLAIN: Style = Style::new();

@@ -12,6 +12,7 @@ use tracer::{
     cli::Theme,
     core::{filter::Filter, timeouts::BUILT_IN},
     event::{Event, values::Reason},
+    sink::Room,
     tui::{
         model::{Options, Source},
         session::{self, Feed},
@@ -96,7 +97,7 @@ fn flood() {
     for step in 1..=FLOOD_S * STEPS_PER_S {
         // As a run does, which counts as lost what there is no room for.
         let count = (FLOOD_PER_S / STEPS_PER_S) as usize;
-        if feed.has_room(count) {
+        if feed.room(count) == Room::Ample {
             feed.send(vec![clean.clone(); count]);
         }
         let due = Duration::from_secs(1) * step / STEPS_PER_S;
