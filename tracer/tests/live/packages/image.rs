@@ -23,8 +23,17 @@ use crate::lab::{
 const HOST_PROC: [&str; 2] = ["--host-proc", "/host/proc"];
 
 /// The server writes twice after the client was killed, which had nothing unread.
-const BROKEN_PIPE: &str = "nc -l -p 9000 -e /bin/sh -c 'sleep 0.8; echo a; sleep 0.3; echo b' & \
-                           sleep 0.3; nc 127.0.0.1 9000 </dev/null & sleep 0.5; kill -9 $!; sleep 1.5";
+fn broken_pipe(port: u16) -> String {
+    format!(
+        "nc -l -p {port} -e /bin/sh -c 'sleep 0.8; echo a; sleep 0.3; echo b' & \
+         sleep 0.3; nc 127.0.0.1 {port} </dev/null & sleep 0.5; kill -9 $!; sleep 1.5"
+    )
+}
+
+/// Of this run's own: the tracers see the whole machine.
+fn port() -> u16 {
+    20_000 + (std::process::id() % 10_000) as u16
+}
 
 /// How a tracer is run, and what it can then know of a process in another container.
 struct Case {
@@ -150,13 +159,14 @@ pub fn attributes_from_a_container() {
     says_what_is_missing(&docker, &image, is_old);
 
     let cases = cases();
+    let only = port().to_string();
     let contained = Contained::start(&docker);
     for case in &cases {
         let options = fit(&case.docker, &docker, is_old);
         let name = format!("--name={}", case.name);
         let mut args = vec!["run", "--detach", &name];
         args.extend(options.iter().map(String::as_str));
-        args.extend([&*image, "--output", "json"]);
+        args.extend([&*image, "--output", "json", "--port", &only]);
         args.extend(case.tracer);
         docker.run(&args);
     }
@@ -175,7 +185,7 @@ pub fn attributes_from_a_container() {
         docker::BUSYBOX,
         "/bin/sh",
         "-c",
-        BROKEN_PIPE,
+        &broken_pipe(port()),
     ]);
     docker.run(&["wait", &id]);
     for case in &cases {
@@ -213,7 +223,7 @@ fn failed_write<'a>(lines: &'a [Line], id: &str, case: &Case) -> Option<&'a Line
         let container = line.str("container_id");
         line.event() == "tcp_io_error"
             && line.str("errno") == Some("EPIPE")
-            && line.int("local_port") == Some(9000)
+            && line.int("local_port") == Some(port().into())
             && (container == Some(id) || (container.is_none() && !case.container))
     })
 }
@@ -411,8 +421,9 @@ impl Contained {
             command.args(["--mount", &mount]);
         }
         command.arg(format!("tracer:{VERSION}"));
-        command.args([CONTAINED, "/usr/bin/tracer"]);
+        command.args([&contained(), "/usr/bin/tracer"]);
         command.args(kubernetes::args());
+        command.args(["--port", &port().to_string()]);
         let program = Program::start(command.args(HOST_PROC));
         Contained { socket, program }
     }
@@ -425,14 +436,17 @@ impl Contained {
 impl Drop for Contained {
     fn drop(&mut self) {
         let mut command = ctr(&self.socket);
-        command.args(["tasks", "kill", "--signal=SIGINT", CONTAINED]);
+        command.args(["tasks", "kill", "--signal=SIGINT", &contained()]);
         if command.output().is_ok_and(|output| output.status.success()) {
             self.program.wait();
         }
     }
 }
 
-const CONTAINED: &str = "least";
+/// Of this run's own: runc keeps all containers of a machine in one place.
+fn contained() -> String {
+    format!("tracer-live-{}", std::process::id())
+}
 
 fn ctr(socket: &Path) -> Command {
     let mut command = Command::new("ctr");
