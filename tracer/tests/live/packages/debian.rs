@@ -128,9 +128,15 @@ pub fn installs_runs_and_leaves_nothing() {
     );
     let enabled = root.path("etc/systemd/system/multi-user.target.wants/tracer.service");
     assert!(!enabled.exists(), "nothing starts without being asked for");
-    let demo = root.run_on_the_kernel("tracer demo");
-    for told in ["fin_peer_rst", "EPIPE", "demo-client"] {
-        assert!(demo.contains(told), "{told}: {demo}");
+    // The demo waits for its records no longer than a newcomer would: on a flooded machine once may be too short.
+    let is_told = |demo: &String| {
+        let told = ["fin_peer_rst", "EPIPE", "demo-client"];
+        told.iter().all(|text| demo.contains(text))
+    };
+    let mut demos = Vec::new();
+    while !demos.last().is_some_and(is_told) {
+        assert!(demos.len() < 3, "{demos:?}");
+        demos.push(root.run_on_the_kernel("tracer demo"));
     }
 
     // An administrator's changes, the choice to enable it included, survive an upgrade.
