@@ -29,7 +29,7 @@ use crate::{
         hooks::Family,
         layout::{Layout, VMLINUX},
         losses::{Losses, Reading},
-        priority,
+        priority, privilege,
         surroundings::Surroundings,
     },
     metrics::{
@@ -65,13 +65,15 @@ const FINISH: Duration = Duration::from_secs(5);
 pub fn run(settings: Settings, shape: Shape) -> Result<()> {
     let surroundings = Surroundings::look();
     surroundings.check()?;
+    let facts = Facts::read()?;
+    let writes_files = settings.output_file.is_some() || matches!(shape, Shape::View);
+    privilege::decide(&facts.kernel, writes_files);
     let writer = match (shape, &settings.output_file) {
         (Shape::View, _) => None,
         (Shape::Lines(_), Some(path)) => Some(Writer::file(path)?),
         (Shape::Lines(_), None) => Some(Writer::stdout()?),
     };
     let listener = settings.metrics_listen.map(server::listen).transpose()?;
-    let facts = Facts::read()?;
 
     // Signals that come while programs are being verified must not be lost.
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -98,6 +100,8 @@ pub fn run(settings: Settings, shape: Shape) -> Result<()> {
         let blind = surroundings.blind();
         let mut tracing = Tracing::new(settings, shape, layout, facts, attached, blind, sink)?;
         tracing.count_for(metrics);
+        // All is attached and found; threads have done so themselves.
+        privilege::give_up();
         tracing.serve(signals).await
     })
 }

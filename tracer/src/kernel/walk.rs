@@ -12,6 +12,8 @@ use std::{
 
 use nix::time::{ClockId, clock_gettime};
 
+use super::privilege;
+
 /// From one walk to the next, if that costs little.
 const INTERVAL: Duration = Duration::from_secs(1);
 
@@ -63,6 +65,7 @@ impl Walk {
         thread::Builder::new()
             .name("walk".to_owned())
             .spawn(move || {
+                privilege::give_up();
                 let mut interval = INTERVAL;
                 while let Err(RecvTimeoutError::Timeout) = stopped.recv_timeout(interval) {
                     let before = cpu_time();

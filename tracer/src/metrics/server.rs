@@ -20,6 +20,8 @@ use tokio::{
     time::{Instant, sleep, timeout},
 };
 
+use crate::kernel::privilege;
+
 use super::{
     page::page,
     process,
@@ -74,6 +76,7 @@ pub fn start(listener: StdListener) -> Result<mpsc::Receiver<Ask>> {
     thread::Builder::new()
         .name("tracer-metrics".into())
         .spawn(move || {
+            privilege::give_up();
             if let Err(error) = runtime.block_on(serve(listener, asks)) {
                 tracing::error!("metrics are served no more: {error:#}");
             }

@@ -20,6 +20,7 @@ use anyhow::{Context, Result};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::Room;
+use crate::kernel::privilege;
 
 /// Bytes that may wait for a slow reader.
 pub const BACKLOG_BYTES: usize = 64 << 20;
@@ -76,6 +77,7 @@ impl Writer {
         let thread = thread::Builder::new()
             .name("tracer-output".into())
             .spawn(move || {
+                privilege::give_up();
                 output.serve(&inbox);
                 // The receiver may have stopped waiting.
                 let _ = finished.send(());

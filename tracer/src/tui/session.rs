@@ -30,6 +30,7 @@ use super::{
 use crate::{
     core::filter::Filter,
     event::{Event, time::Timestamp},
+    kernel::privilege,
     sink::Room,
 };
 
@@ -89,7 +90,10 @@ pub fn open(
     };
     let thread = thread::Builder::new()
         .name("tracer-view".into())
-        .spawn(move || session.serve())
+        .spawn(move || {
+            privilege::give_up();
+            session.serve()
+        })
         .context("cannot start the view's thread")?;
     Ok(Feed {
         sender,

@@ -49,6 +49,7 @@ pub fn tests() -> Vec<Test> {
         ),
         Test::new("cli::output_file", ip, output_file),
         Test::new("cli::without_privilege", &[], without_privilege),
+        Test::new("cli::privilege_is_given_up", &[], privilege_is_given_up),
         Test::new("cli::wrong_usage", &[], wrong_usage),
         Test::new(
             "cli::wrong_usage_is_told_without_privilege",
@@ -254,6 +255,58 @@ fn without_privilege() {
         "{stderr}"
     );
     assert!(!stderr.contains("panicked"), "{stderr}");
+}
+
+/// Every thread has only the capabilities that docs/install.md names for a run.
+fn privilege_is_given_up() {
+    const DAC_OVERRIDE: u64 = 1 << 1;
+    const DAC_READ_SEARCH: u64 = 1 << 2;
+    const SYS_PTRACE: u64 = 1 << 19;
+    const BPF: u64 = 1 << 39;
+    const SETS: [&str; 5] = ["CapInh:", "CapPrm:", "CapEff:", "CapBnd:", "CapAmb:"];
+    let sets = |status: &str| {
+        SETS.map(|set| {
+            let line = status.lines().find_map(|line| line.strip_prefix(set));
+            u64::from_str_radix(line.expect("a set").trim(), 16).expect("hex")
+        })
+    };
+    let uname = nix::sys::utsname::uname().expect("uname");
+    // Before 6.0 maps cannot be read without it.
+    let old = uname.release().to_string_lossy().starts_with("5.");
+    let least = SYS_PTRACE | DAC_READ_SEARCH | if old { BPF } else { 0 };
+    let [_, permitted, effective, bounding, _] =
+        sets(&fs::read_to_string("/proc/self/status").expect("/proc"));
+    let folder = Folder::new();
+    let file = folder.file("events.ndjson").display().to_string();
+    for (args, due) in [
+        (
+            &["-o", "json", "--metrics-listen", "127.0.0.1:39435"][..],
+            least,
+        ),
+        (
+            &["-o", "json", "--output-file", &file],
+            least | DAC_OVERRIDE,
+        ),
+    ] {
+        let mut child = spawn(args);
+        let due = [0, permitted & due, effective & due, bounding & due, 0];
+        let held = || -> Vec<_> {
+            let threads = fs::read_dir(format!("/proc/{}/task", child.id()));
+            let threads = threads.expect("it runs").flatten();
+            threads
+                .filter_map(|thread| fs::read_to_string(thread.path().join("status")).ok())
+                .map(|status| sets(&status))
+                .collect()
+        };
+        let deadline = Instant::now() + Duration::from_secs(10);
+        // The main thread, the output's, the walk's.
+        while held().len() < 3 || held().iter().any(|held| *held != due) {
+            assert!(Instant::now() < deadline, "{due:x?}: {:x?}", held());
+            sleep(Duration::from_millis(20));
+        }
+        kill(Pid::from_raw(child.id() as i32), Signal::SIGINT).expect("it runs");
+        assert!(wait(&mut child, Duration::from_secs(10)).success());
+    }
 }
 
 /// What may not be said on the command line, and a word that the message must have.
