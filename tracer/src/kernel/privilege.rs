@@ -47,7 +47,7 @@ static KEPT: OnceLock<CapsHashSet> = OnceLock::new();
 /// From here on every thread may give up what is not needed to the end. `release`: `uname -r`.
 /// `writes_files`: in whatever folder the user has named.
 pub fn decide(release: &str, writes_files: bool) {
-    // A second run in one process (a demo) needs what the first did.
+    // There is one run to a process.
     let _ = KEPT.set(needed(release, writes_files));
 }
 
