@@ -1,7 +1,7 @@
 //! The life of a `CONNS` entry: made at a birth, joined with the other end at ESTABLISHED, given
 //! an owner when a process shows itself, removed at tcp_destroy_sock.
 
-use core::{ffi::c_void, mem::MaybeUninit, ptr};
+use core::{mem::MaybeUninit, ptr};
 
 use aya_ebpf::{
     bindings::{BPF_ANY, BPF_NOEXIST},
@@ -9,7 +9,7 @@ use aya_ebpf::{
 };
 use tracer_common::{
     conn::{Conn, Listener, ListenerKey, Waiting, attribution, flag},
-    counters,
+    counters, state,
     task::{PF_EXITING, Task},
 };
 
@@ -108,8 +108,8 @@ pub fn gone(sk: Sock) -> u64 {
     unsafe { GONE.get(sk.key()) }.copied().unwrap_or(0)
 }
 
-/// ESTABLISHED: takes the initial sequence numbers, and meets the other end if it is on this node.
-/// Both ends hold the same pair of numbers, crossed, also through NAT.
+/// ESTABLISHED: meets the other end if it is on this node. Both ends hold the same pair of initial
+/// sequence numbers, crossed, also through NAT.
 #[inline(always)]
 pub fn establish(sk: Sock, conn: &mut Conn, tcp: Tcp) {
     conn.established_ns = now();
@@ -118,16 +118,47 @@ pub fn establish(sk: Sock, conn: &mut Conn, tcp: Tcp) {
         // does, 6.18 does not).
         conn.cookie = sk.cookie();
     }
+    meet(sk, conn, tcp);
+}
+
+/// A process accepted a socket. A child of fast open answers from SYN_RECV: its peer may have taken
+/// the answer and be gone before the child is ESTABLISHED, so it meets its peer here.
+#[inline(always)]
+pub fn accepted(sk: Sock, owner: Task) {
+    let Some(conn) = get(sk) else { return };
+    copy(&raw mut conn.owner, &raw const owner);
+    conn.attribution = attribution::ACCEPT;
+    if conn.established_ns != 0 || sk.state() != state::SYN_RECV {
+        return;
+    }
+    let Some(tcp) = sk.tcp() else { return };
+    if has_socket_cookie() {
+        // Another is made at ESTABLISHED where the one of its birth did not last (below 6.18).
+        if sk.stored_cookie() != conn.cookie {
+            return;
+        }
+    }
+    meet(sk, conn, tcp);
+}
+
+/// Takes the initial sequence numbers, and meets the other end.
+#[inline(always)]
+fn meet(sk: Sock, conn: &mut Conn, tcp: Tcp) {
     // With fast open there is payload by now, and of two ends that have different amounts of it.
+    let snd_una = tcp.u32(offset!(snd_una));
     let acked = tcp.u64(offset!(bytes_acked)) as u32;
+    if conn.established_ns == 0 && acked != 0 {
+        // The acknowledgement that makes it ESTABLISHED is being taken in beside us.
+        return;
+    }
     let own_syn = conn.has(flag::ACTIVE) as u32;
-    conn.iss = tcp
-        .u32(offset!(snd_una))
-        .wrapping_sub(acked)
-        .wrapping_add(own_syn);
+    conn.iss = snd_una.wrapping_sub(acked).wrapping_add(own_syn);
     conn.irs = tcp
         .u32(offset!(rcv_nxt))
         .wrapping_sub(tcp.u64(offset!(bytes_received)) as u32);
+    if conn.peer_sk != 0 {
+        return;
+    }
     let waiting = Waiting {
         sk: sk.key(),
         cookie: conn.cookie,
@@ -160,7 +191,8 @@ pub fn establish(sk: Sock, conn: &mut Conn, tcp: Tcp) {
 /// The end of a connection whose other end never came: it is elsewhere.
 #[inline(always)]
 pub fn stop_waiting(conn: &Conn) {
-    if conn.established_ns != 0 && conn.peer_sk == 0 {
+    let has_met = conn.iss | conn.irs != 0;
+    if has_met && conn.peer_sk == 0 {
         let _ = PAIRS.remove(pair_key(conn));
     }
 }
@@ -285,14 +317,5 @@ pub fn unlisten(sk: Sock, port: u16) {
         // SAFETY: a map value lives until the program ends (RCU).
         let known = unsafe { &mut *known };
         known.sockets = known.sockets.saturating_sub(1);
-    }
-}
-
-/// A process shows itself as the user of `sk`, an address that came from its own descriptor.
-#[inline(always)]
-pub fn own(sk: *const c_void, owner: Task, how: u8) {
-    if let Some(conn) = get_key(sk as u64) {
-        copy(&raw mut conn.owner, &raw const owner);
-        conn.attribution = how;
     }
 }

@@ -2,7 +2,8 @@
 //! kernels: all with CONFIG_FTRACE_SYSCALLS; the plain tracepoint, not raw sys_exit, so that only
 //!          these two calls are hooked
 //! context: process
-//! fields: task_struct.files → fdt → fd[ret] → file.private_data → socket.sk
+//! fields: task_struct.files → fdt → fd[ret] → file.private_data → socket.sk; of a child of fast
+//!         open those of conns::meet
 //!
 //! The exit side, so that an accept which was waiting when tracing began counts too. io_uring's
 //! accept is no call: the first send or receive tells its owner.
@@ -10,14 +11,15 @@
 use core::ffi::c_void;
 
 use aya_ebpf::{macros::tracepoint, programs::TracePointContext};
-use tracer_common::{conn::attribution, proto::IPPROTO_MPTCP};
+use tracer_common::proto::IPPROTO_MPTCP;
 
 use crate::{
     conns,
     globals::offset,
     links,
     maps::MPTCP_OWNERS,
-    read::{probe, probe_at},
+    read::{Pointer, probe, probe_at},
+    sock::Sock,
     task,
 };
 
@@ -50,7 +52,7 @@ fn accepted(ctx: &TracePointContext) -> Option<()> {
     if probe::<u16>(sk, offset!(sk_protocol))? == IPPROTO_MPTCP {
         let _ = MPTCP_OWNERS.insert(sk as u64, owner, 0);
     } else {
-        conns::own(sk, owner, attribution::ACCEPT);
+        conns::accepted(Sock::new(Pointer::untyped(sk)), owner);
         links::accepted(sk as u64);
     }
     Some(())

@@ -2,7 +2,7 @@
 //!       kretprobe of the same, which needs no arguments
 //! kernels: all with trampolines or kprobes
 //! context: process, or an io_uring worker of it
-//! fields: none of the socket
+//! fields: of a child of fast open those of conns::meet
 //!
 //! Where the accept tracepoints cannot be had. The socket is told before it has a descriptor; a
 //! kernel thread that accepts is nobody.
@@ -13,9 +13,8 @@ use aya_ebpf::{
     macros::{fexit, kretprobe},
     programs::{FExitContext, RetProbeContext},
 };
-use tracer_common::conn::attribution;
 
-use crate::{conns, links, task};
+use crate::{conns, links, read::Pointer, sock::Sock, task};
 
 #[fexit(function = "inet_csk_accept")]
 pub fn csk_accept(ctx: FExitContext) -> i32 {
@@ -37,7 +36,7 @@ fn accepted(sk: *const c_void) -> i32 {
     if !sk.is_null()
         && let Some(owner) = task::current()
     {
-        conns::own(sk, owner, attribution::ACCEPT);
+        conns::accepted(Sock::new(Pointer::untyped(sk)), owner);
         links::accepted(sk as u64);
     }
     0

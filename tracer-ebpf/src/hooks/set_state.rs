@@ -92,7 +92,13 @@ fn on_tcp(sk: Sock, oldstate: u8, newstate: u8) {
             }
         }
         state::ESTABLISHED => established(sk, oldstate),
-        state::FIN_WAIT1 | state::LAST_ACK => local_fin(sk),
+        state::FIN_WAIT1 | state::LAST_ACK => {
+            // A child of fast open that is closed before its handshake is over.
+            if oldstate == state::SYN_RECV {
+                established(sk, oldstate);
+            }
+            local_fin(sk);
+        }
         state::CLOSE_WAIT | state::CLOSING => peer_fin(sk, newstate),
         state::LISTEN => {
             if let Some(owner) = task::current() {
