@@ -6,7 +6,7 @@ use crate::{
     Test,
     endings::{
         abort::abort_linger0, after_close::write_to_orphan_in_fin_wait1, connect::connect_refused,
-        fin::fin,
+        fin::answered,
     },
     lab::{
         expect::{End, judge},
@@ -33,7 +33,7 @@ pub fn tests() -> Vec<Test> {
 /// Five of each kind over a veth pair: clean, aborted, broken pipe, refused.
 fn mixture(net: &Net) -> Vec<End> {
     let ends = [
-        fin(net, 5),
+        answered(net, 5),
         abort_linger0(net, 5),
         write_to_orphan_in_fin_wait1(net, 5),
         connect_refused(net, 5),

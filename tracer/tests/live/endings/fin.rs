@@ -1,7 +1,10 @@
 //! Rows 1 to 4: both sides close with a FIN.
 
 use super::*;
-use crate::lab::{agent::protocol::Half, needs::Need};
+use crate::lab::{
+    agent::{Role, protocol::Half},
+    needs::Need,
+};
 use expect::{FIN_BOTH, FIN_LOCAL, FIN_PEER, is, one_of};
 
 pub const ROWS: [Row; 6] = [
@@ -22,18 +25,38 @@ pub const ROWS: [Row; 6] = [
 
 /// Rows 1 and 2: x closes, y reads the end of file and closes.
 pub fn fin(net: &Net, count: usize) -> Vec<End> {
-    close_and_close(net, count, true)
+    close_and_close(net, count, talk, true)
 }
 
 /// The same, but y never reads the end of file.
 pub fn fin_eof_unread(net: &Net, count: usize) -> Vec<End> {
-    close_and_close(net, count, false)
+    close_and_close(net, count, talk, false)
 }
 
-fn close_and_close(net: &Net, count: usize, read_eof: bool) -> Vec<End> {
+/// The same after a request of the client's and its answer: clean on whichever ticks of the clock they fall, where a
+/// server that speaks first has, a tick later, a request without an answer.
+pub fn answered(net: &Net, count: usize) -> Vec<End> {
+    close_and_close(net, count, ask, true)
+}
+
+fn ask(pair: &Pair) {
+    let (client, server) = match pair.x.role {
+        Role::Client => (&pair.x, &pair.y),
+        Role::Server => (&pair.y, &pair.x),
+    };
+    let (request, answer) = (100 + pair.number, 1 + 2 * pair.number);
+    client.write(request);
+    server.read(request);
+    server.write(answer);
+    client.read(answer);
+    client.settle();
+    server.settle();
+}
+
+fn close_and_close(net: &Net, count: usize, speak: fn(&Pair), read_eof: bool) -> Vec<End> {
     let mut ends = Vec::new();
     for pair in net.pairs(count) {
-        talk(&pair);
+        speak(&pair);
         pair.x.close();
         if read_eof {
             pair.y.read_eof();
