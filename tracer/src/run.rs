@@ -56,8 +56,6 @@ const DRAIN_MAX: usize = 8_192;
 /// Clock, losses and the reader's presence are looked at this often.
 const HOUSEKEEPING: Duration = Duration::from_millis(500);
 
-const HEARTBEAT: Duration = Duration::from_secs(60);
-
 /// What was seen is written at the end, for at most this long.
 const FINISH: Duration = Duration::from_secs(5);
 
@@ -165,6 +163,7 @@ struct Tracing {
     behind: u64,
     metrics: Option<Metrics>,
     began_ns: u64,
+    heartbeat: Duration,
     ends_at: Option<Instant>,
 }
 
@@ -278,6 +277,7 @@ impl Tracing {
             behind: 0,
             metrics: None,
             began_ns,
+            heartbeat: settings.heartbeat,
             ends_at: settings.duration.map(|duration| Instant::now() + duration),
         })
     }
@@ -293,7 +293,7 @@ impl Tracing {
         let ring = self.attached.readiness()?;
         let mut housekeeping = interval(HOUSEKEEPING);
         housekeeping.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut heartbeat = interval(HEARTBEAT);
+        let mut heartbeat = interval(self.heartbeat);
         heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
         heartbeat.tick().await;
 

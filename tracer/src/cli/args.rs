@@ -122,6 +122,13 @@ pub struct Live {
     #[arg(long, value_name = "N", help_heading = "Output")]
     pub count: Option<String>,
 
+    /// Time between two `heartbeat` lines [default: 60s]
+    ///
+    /// They have the counters and the hooks that are attached: whoever reads the lines knows by them
+    /// that nothing happened, and not that nobody looked.
+    #[arg(long, value_name = "DURATION", help_heading = "Output")]
+    pub heartbeat: Option<String>,
+
     #[command(flatten)]
     pub view: View,
 

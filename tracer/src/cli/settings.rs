@@ -19,6 +19,9 @@ pub const HOST_PROC: &str = "/proc";
 /// Events that the live view keeps unless said otherwise.
 pub const HISTORY: usize = 10_000;
 
+/// Time between two `heartbeat` lines unless said otherwise.
+pub const HEARTBEAT: Duration = Duration::from_secs(60);
+
 /// Workloads that metrics name unless said otherwise.
 pub const MAX_WORKLOADS: usize = 200;
 
@@ -37,6 +40,8 @@ pub struct Settings {
     pub duration: Option<Duration>,
     /// Stop after this many written `tcp_*` events; `None`: when told to.
     pub count: Option<u64>,
+    /// Time between two `heartbeat` lines.
+    pub heartbeat: Duration,
     pub filter: Filter,
     pub hooks: Hooks,
     /// A power of two, and a multiple of the page size.
@@ -183,6 +188,9 @@ pub fn live(args: args::Live, env: impl Fn(&str) -> Option<OsString>) -> Result<
         timeouts: fingerprints::table(from.path("fingerprints", args.fingerprints)?)?,
         duration: from.one("for", args.duration, values::duration)?,
         count: from.one("count", args.count, values::count)?,
+        heartbeat: from
+            .one("heartbeat", args.heartbeat, values::heartbeat)?
+            .unwrap_or(HEARTBEAT),
         filter: filter(&mut from, args.filters)?,
         hooks: from
             .one("hooks", args.hooks, values::hooks)?

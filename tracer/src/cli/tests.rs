@@ -76,6 +76,7 @@ fn without_options_everything_has_its_default() {
             timeouts: BUILT_IN.clone(),
             duration: None,
             count: None,
+            heartbeat: settings::HEARTBEAT,
             filter: Filter::default(),
             hooks: Hooks::Auto,
             ring_bytes: settings::RING_BYTES,
@@ -109,6 +110,8 @@ fn every_option_arrives() {
         "1500ms",
         "--count",
         "23",
+        "--heartbeat",
+        "5s",
         "--abnormal",
         "--events",
         "tcp_close,tcp_reset",
@@ -153,6 +156,7 @@ fn every_option_arrives() {
     assert_eq!(settings.stories, Stories::All);
     assert_eq!(settings.duration, Some(Duration::from_millis(1500)));
     assert_eq!(settings.count, Some(23));
+    assert_eq!(settings.heartbeat, Duration::from_secs(5));
     assert_eq!(settings.filter.events, [Kind::TcpClose, Kind::TcpReset]);
     assert_eq!(
         settings.filter.describe(),
@@ -515,6 +519,7 @@ fn the_configuration_file_is_read_back() {
         defaults.metrics_max_workloads
     );
     assert_eq!(settings.stories, defaults.stories);
+    assert_eq!(settings.heartbeat, defaults.heartbeat);
 }
 
 #[test]

@@ -26,6 +26,8 @@ const MAX_CONNECTIONS: u32 = 1 << 24;
 const MAX_WORKLOADS: usize = 10_000;
 /// A year: far more than anyone waits, and far from overflowing a clock.
 const MAX_DURATION: Duration = Duration::from_secs(365 * 24 * 3600);
+
+const MIN_HEARTBEAT: Duration = Duration::from_millis(100);
 /// The kernel keeps no more of a name.
 const MAX_COMM_BYTES: usize = 15;
 
@@ -202,6 +204,14 @@ pub fn duration(text: &str) -> Parsed<Duration> {
         .ok_or_else(|| form.to_owned())
 }
 
+/// Time between two `heartbeat` lines.
+pub fn heartbeat(text: &str) -> Parsed<Duration> {
+    duration(text)
+        .ok()
+        .filter(|every| *every >= MIN_HEARTBEAT)
+        .ok_or_else(|| "expected a number and a unit, such as 10s or 5m, 100ms at least".to_owned())
+}
+
 pub fn count(text: &str) -> Parsed<u64> {
     number(text, 1, u64::MAX, "expected a number of events, 1 or more")
 }
@@ -320,6 +330,8 @@ mod tests {
         for text in ["", "5", "0s", "2x", "-1s", "366d", "99999999999999999999s"] {
             assert!(duration(text).is_err(), "{text}");
         }
+        assert_eq!(heartbeat("100ms"), Ok(Duration::from_millis(100)));
+        assert!(heartbeat("99ms").is_err() && heartbeat("5").is_err());
     }
 
     #[test]

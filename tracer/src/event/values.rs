@@ -86,7 +86,7 @@ names! {
         TcpStallEnd = "tcp_stall_end",
         /// Events were lost, in the kernel or in us.
         Lost = "lost",
-        /// Every minute: counters, hooks still attached.
+        /// Every minute, or as --heartbeat says: counters, hooks still attached.
         Heartbeat = "heartbeat",
         /// Totals.
         Stop = "stop",

@@ -319,6 +319,7 @@ const WRONG: &[(&[&str], &str)] = &[
     (&["--for", "2parsecs"], "2parsecs"),
     (&["--count", "many"], "many"),
     (&["--count", "-1"], "-1"),
+    (&["--heartbeat", "1ms"], "100ms"),
     (&["--port", "70000"], "70000"),
     (&["--pid", "x"], "x"),
     (&["--reason", "because"], "because"),

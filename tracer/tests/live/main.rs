@@ -14,6 +14,7 @@ mod endings;
 mod filters;
 mod fleet;
 mod healthy;
+mod heartbeat;
 #[path = "../json_schema/mod.rs"]
 mod json_schema;
 mod lab;
@@ -81,6 +82,7 @@ fn main() {
         pairs::tests(),
         deaths::tests(),
         filters::tests(),
+        heartbeat::tests(),
         stalls::tests(),
         stories::tests(),
         pooled::tests(),

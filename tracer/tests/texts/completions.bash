@@ -50,7 +50,7 @@ _tracer() {
 
     case "${cmd}" in
         tracer)
-            opts="-o -w -v -h -V --config --fingerprints --output --output-file --wide --stories --for --count --history --theme --ascii --abnormal --events --pid --comm --port --local-port --peer --container --unit --hint --reason --metrics-listen --metrics-max-workloads --hooks --ring-size --max-connections --host-proc --verbose --log-format --help --version demo doctor replay explain schema gen"
+            opts="-o -w -v -h -V --config --fingerprints --output --output-file --wide --stories --for --count --heartbeat --history --theme --ascii --abnormal --events --pid --comm --port --local-port --peer --container --unit --hint --reason --metrics-listen --metrics-max-workloads --hooks --ring-size --max-connections --host-proc --verbose --log-format --help --version demo doctor replay explain schema gen"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -118,6 +118,10 @@ _tracer() {
                     return 0
                     ;;
                 --count)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --heartbeat)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;

@@ -1,6 +1,6 @@
 # Print an optspec for argparse to handle cmd's options that are independent of any subcommand.
 function __fish_tracer_global_optspecs
-    string join \n config= fingerprints= o/output= output-file= w/wide stories= for= count= history= theme= ascii abnormal events= pid= comm= port= local-port= peer= container= unit= hint= reason= metrics-listen= metrics-max-workloads= hooks= ring-size= max-connections= host-proc= v/verbose log-format= h/help V/version
+    string join \n config= fingerprints= o/output= output-file= w/wide stories= for= count= heartbeat= history= theme= ascii abnormal events= pid= comm= port= local-port= peer= container= unit= hint= reason= metrics-listen= metrics-max-workloads= hooks= ring-size= max-connections= host-proc= v/verbose log-format= h/help V/version
 end
 
 function __fish_tracer_needs_command
@@ -35,6 +35,7 @@ complete -c tracer -n "__fish_tracer_needs_command" -l stories -d 'Which ends ge
 all\t''"
 complete -c tracer -n "__fish_tracer_needs_command" -l for -d 'Stop after this time' -r
 complete -c tracer -n "__fish_tracer_needs_command" -l count -d 'Stop after this many events' -r
+complete -c tracer -n "__fish_tracer_needs_command" -l heartbeat -d 'Time between two `heartbeat` lines [default: 60s]' -r
 complete -c tracer -n "__fish_tracer_needs_command" -l history -d 'Events that the live view keeps [default: 10000]' -r
 complete -c tracer -n "__fish_tracer_needs_command" -l theme -d 'Colours of the live view [default: default, or mono with NO_COLOR]' -r -f -a "default\t''
 colour-blind\t''

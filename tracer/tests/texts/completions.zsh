@@ -23,6 +23,7 @@ _tracer() {
 '--stories=[Which ends get a story and a timeline\: all, or all but clean ones \[default\: abnormal\]]:WHICH:(abnormal all)' \
 '--for=[Stop after this time]:DURATION:_default' \
 '--count=[Stop after this many events]:N:_default' \
+'--heartbeat=[Time between two \`heartbeat\` lines \[default\: 60s\]]:DURATION:_default' \
 '--history=[Events that the live view keeps \[default\: 10000\]]:N:_default' \
 '--theme=[Colours of the live view \[default\: default, or mono with NO_COLOR\]]:THEME:(default colour-blind high-contrast mono)' \
 '*--events=[Only these kinds of event]:LIST:(tcp_close tcp_connect_failed tcp_reset tcp_io_error)' \

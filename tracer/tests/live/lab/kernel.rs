@@ -15,6 +15,11 @@ pub fn gives_cookies() -> bool {
     *FOUND.get_or_init(|| hooks() != "kprobe" && names("bpf_get_socket_ptr_cookie"))
 }
 
+/// Whether the tracer, as it is told to, learns from kretprobes what calls return.
+pub fn by_kretprobes() -> bool {
+    hooks() == "kprobe" && names("register_kretprobe")
+}
+
 /// Before 5.11 maps count against RLIMIT_MEMLOCK.
 pub fn charges_memlock() -> bool {
     names("bpf_map_charge_init")

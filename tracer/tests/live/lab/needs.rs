@@ -29,6 +29,8 @@ pub enum Need {
     Asked(&'static str),
     /// Sockets' numbers in the records are the kernel's.
     Cookies,
+    /// Calls whose returns are watched by kretprobes.
+    Kretprobes,
     /// A kernel that keeps its memory from root.
     Lockdown,
     /// No other run of these tests meanwhile.
@@ -63,6 +65,8 @@ pub fn unmet(needs: &[Need]) -> Option<String> {
         Need::Cookies => (!kernel::gives_cookies()).then(|| {
             "goes by the kernel's socket cookies: from 5.12, and not with --hooks kprobe".to_owned()
         }),
+        Need::Kretprobes => (!kernel::by_kretprobes())
+            .then(|| "needs kretprobes: a kernel that has them, and LIVE_HOOKS=kprobe".to_owned()),
         Need::Lockdown => {
             let modes = std::fs::read_to_string("/sys/kernel/security/lockdown");
             let locked = modes.is_ok_and(|modes| modes.contains("[confidentiality]"));
