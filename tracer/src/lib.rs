@@ -9,6 +9,7 @@ pub mod event;
 pub mod kernel;
 pub mod log;
 pub mod metrics;
+pub mod panics;
 pub mod pipeline;
 pub mod replay;
 pub mod run;

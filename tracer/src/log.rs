@@ -29,6 +29,8 @@ pub fn start(log: &Log) {
         .with_max_level(level)
         .with_target(false)
         .with_ansi(io::stderr().is_terminal())
+        // It would say so on standard error, and panic when that cannot be written.
+        .log_internal_errors(false)
         .with_writer(Writers { journal });
     match log.format {
         // The journal keeps time and level by itself.

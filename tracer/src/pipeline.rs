@@ -18,24 +18,35 @@ use crate::{
         values::{Counts, Kind},
     },
     metrics::tally::Tally,
-    sink::{Batch, Room, Shape},
+    sink::{Batch, Room, Shape, lines::Unwritten},
 };
 
 /// Counts of a run.
 #[derive(Clone, Debug, Default)]
 pub struct Totals {
-    /// Lines written, by kind.
+    /// Lines given to the output, by kind.
     pub written: Counts,
+    /// Of these, what it could not write.
+    pub unwritten: Counts,
     /// Of these, `tcp_*`.
     pub written_tcp: u64,
     /// Ends written, by reason.
     pub reasons: Counts,
-    /// Events lost since the last `lost` line because the output was too slow.
+    /// Events lost since the last `lost` line because the output was too slow or failed.
     pub output_lost: Counts,
     /// Records that were taken.
     pub records: u64,
     /// Records that could not be decoded.
     pub undecodable: u64,
+}
+
+impl Totals {
+    /// Lines that did go out.
+    pub fn went_out(&self) -> Counts {
+        let mut went_out = self.written.clone();
+        went_out.remove(&self.unwritten);
+        went_out
+    }
 }
 
 /// Decode → join → assemble (and name) → filter → encode.
@@ -203,6 +214,16 @@ impl Pipeline {
             self.totals.reasons.add(end.reason.as_str(), 1);
         }
         self.batch.push(event);
+    }
+
+    /// Of what was written here this did not reach its reader.
+    pub fn unwritten(&mut self, unwritten: &Unwritten) {
+        let totals = &mut self.totals;
+        totals.output_lost.merge(&unwritten.kinds);
+        totals.unwritten.merge(&unwritten.kinds);
+        let said = unwritten.unsaid.len() as u64;
+        totals.unwritten.add(Kind::Lost.as_str(), said);
+        totals.reasons.remove(&unwritten.reasons);
     }
 
     /// An event of the tool's own at `ts_ns`.

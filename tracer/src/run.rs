@@ -17,7 +17,7 @@ use crate::{
     },
     enrich::process::Processes,
     event::{
-        Body, Heartbeat, Lost, Start, Stop,
+        Body, Heartbeat, Start, Stop,
         text::Label,
         values::{HookState, Kind, List, StopReason, Where},
     },
@@ -32,14 +32,16 @@ use crate::{
         priority, privilege,
         surroundings::Surroundings,
     },
+    log,
     metrics::{
         server::{self, Ask},
         snapshot::{About, Own, Probe, Snapshot},
         tally::Tally,
     },
+    panics,
     pipeline::Pipeline,
     service::Supervisor,
-    sink::{Shape, Sink, view_options, writer::Writer},
+    sink::{LAST_LINES, Shape, Sink, view_options, writer::Writer},
     tui::{
         model::{Source, Status},
         session,
@@ -56,8 +58,14 @@ const DRAIN_MAX: usize = 8_192;
 /// Clock, losses and the reader's presence are looked at this often.
 const HOUSEKEEPING: Duration = Duration::from_millis(500);
 
-/// What was seen is written at the end, for at most this long.
-const FINISH: Duration = Duration::from_secs(5);
+/// What was seen is written at the end, for at most this long, and what was not is counted in the last lines.
+const FINISH: Duration = Duration::from_secs(4);
+
+/// Between looks at what is left to write.
+const NAP: Duration = Duration::from_millis(5);
+
+/// For an output to drop what it is not to write any more.
+const DROP: Duration = Duration::from_millis(100);
 
 /// Traces until stopped.
 pub fn run(settings: Settings, shape: Shape) -> Result<()> {
@@ -78,29 +86,31 @@ pub fn run(settings: Settings, shape: Shape) -> Result<()> {
         .enable_all()
         .build()
         .context("cannot start the event loop")?;
-    runtime.block_on(async {
-        let signals = Signals::new()?;
-        let (layout, attached) = attach(&settings, facts.jiffy_ns, surroundings.may_probe)?;
-        // Threads inherit the priority: this one is to have none.
-        let metrics = listener
-            .map(|listener| Metrics::serve(listener, &settings, &facts, &attached))
-            .transpose()?;
-        // The view's thread inherits it: a key is answered where everybody waits for a CPU.
-        priority::raise();
-        let sink = match writer {
-            Some(writer) => Sink::Lines(writer),
-            // Only now, so that what went wrong until here is said on a terminal as it was.
-            None => {
-                let options = view_options(&settings.view, &settings.timeouts, Source::Live);
-                Sink::View(session::open(options, &settings.filter, |_| ())?)
-            }
-        };
-        let blind = surroundings.blind();
-        let mut tracing = Tracing::new(settings, shape, layout, facts, attached, blind, sink)?;
-        tracing.count_for(metrics);
-        // All is attached and found; threads have done so themselves.
-        privilege::give_up();
-        tracing.serve(signals).await
+    panics::caught(|| {
+        runtime.block_on(async {
+            let signals = Signals::new()?;
+            let (layout, attached) = attach(&settings, facts.jiffy_ns, surroundings.may_probe)?;
+            // Threads inherit the priority: this one is to have none.
+            let metrics = listener
+                .map(|listener| Metrics::serve(listener, &settings, &facts, &attached))
+                .transpose()?;
+            // The view's thread inherits it: a key is answered where everybody waits for a CPU.
+            priority::raise();
+            let sink = match writer {
+                Some(writer) => Sink::Lines(writer),
+                // Only now, so that what went wrong until here is said on a terminal as it was.
+                None => {
+                    let options = view_options(&settings.view, &settings.timeouts, Source::Live);
+                    Sink::View(session::open(options, &settings.filter, |_| ())?)
+                }
+            };
+            let blind = surroundings.blind();
+            let mut tracing = Tracing::new(settings, shape, layout, facts, attached, blind, sink)?;
+            tracing.count_for(metrics);
+            // All is attached and found; threads have done so themselves.
+            privilege::give_up();
+            tracing.serve(signals).await
+        })
     })
 }
 
@@ -321,6 +331,9 @@ impl Tracing {
                     if self.sink.reader_gone() {
                         break StopReason::ReaderGone;
                     }
+                    if panics::happened() {
+                        break StopReason::Failure;
+                    }
                     self.housekeep();
                 }
                 _ = heartbeat.tick() => self.heartbeat(),
@@ -397,32 +410,11 @@ impl Tracing {
             hooks_attached: self.attached.attached_hooks() as u64,
             hooks: self.attached.hooks.len() as u64,
         });
-        let output = std::mem::take(&mut self.pipeline.totals.output_lost);
-        let failed = self.sink.take_failed_lines();
-        let mut output = output;
-        output.add("line", failed);
-        for (place, kinds) in [
-            (Where::Ring, std::mem::take(&mut read.ring)),
-            (Where::Map, std::mem::take(&mut read.map)),
-            (Where::Output, output),
-        ] {
-            let count = kinds.total();
-            if count == 0 {
-                continue;
-            }
-            self.losses.add(place, &kinds);
-            self.pipeline.assembler.lost = self.losses.total();
-            let lost = Lost {
-                count,
-                r#where: place,
-                kinds,
-            };
-            let event = self
-                .pipeline
-                .own_event(Kind::Lost, monotonic_ns(), Body::Lost(lost));
-            self.pipeline.write(event);
-        }
+        self.losses
+            .add(Where::Ring, &std::mem::take(&mut read.ring));
+        self.losses.add(Where::Map, &std::mem::take(&mut read.map));
         self.reading = read;
+        say_losses(&mut self.losses, &mut self.pipeline, &self.sink);
     }
 
     fn heartbeat(&mut self) {
@@ -437,7 +429,7 @@ impl Tracing {
         } = self.reading;
         let names = self.attached.hook_names();
         let body = Heartbeat {
-            written: self.pipeline.totals.written.clone(),
+            written: self.pipeline.totals.went_out(),
             lost: self.losses.total(),
             connections,
             hooks: self.attached.attached_hooks() as u64,
@@ -491,36 +483,94 @@ impl Tracing {
         while self.round() {}
         self.expire(u64::MAX);
         self.tell_losses();
-        let read = &self.reading;
-        let now_ns = monotonic_ns();
+        self.expire(0);
+        let stopped_ns = monotonic_ns();
+        // From here on nothing is traced: only the output is left to finish.
+        let Tracing {
+            attached,
+            mut pipeline,
+            sink,
+            mut losses,
+            reading,
+            began_ns,
+            ..
+        } = self;
+        drop(attached);
+        tokio::select! {
+            () = write_out(&sink) => (),
+            () = ended_again(&mut signals) => leave(),
+        }
+        say_losses(&mut losses, &mut pipeline, &sink);
         let stop = Stop {
             why,
-            duration_ms: (now_ns - self.began_ns) / 1_000_000,
-            written: self.pipeline.totals.written.clone(),
-            reasons: self.pipeline.totals.reasons.clone(),
-            lost: self.losses.total(),
-            lost_kinds: self.losses.kinds().clone(),
-            recovered: read.recovered,
-            missed_runs: read.missed_runs,
-            syn_recv_ended: read.syn_recv_ended,
-            clusters: List(self.pipeline.assembler.clusters()),
+            duration_ms: (stopped_ns - began_ns) / 1_000_000,
+            written: pipeline.totals.went_out(),
+            reasons: pipeline.totals.reasons.clone(),
+            lost: losses.total(),
+            lost_kinds: losses.kinds().clone(),
+            recovered: reading.recovered,
+            missed_runs: reading.missed_runs,
+            syn_recv_ended: reading.syn_recv_ended,
+            clusters: List(pipeline.assembler.clusters()),
         };
-        let event = self
-            .pipeline
-            .own_event(Kind::Stop, now_ns, Body::Stop(stop));
-        self.pipeline.write(event);
-        self.expire(0);
-        // From here on nothing is traced: only the output is left to finish.
-        drop(self.attached);
-        let sink = self.sink;
-        let finish = tokio::task::spawn_blocking(move || sink.finish(FINISH));
+        let event = pipeline.own_event(Kind::Stop, stopped_ns, Body::Stop(stop));
+        pipeline.write(event);
+        if let Some(batch) = pipeline.take_batch() {
+            sink.send(batch);
+        }
+        let finish = tokio::task::spawn_blocking(move || sink.finish(LAST_LINES));
         tokio::select! {
             finished = finish => finished.context("the output failed")??,
-            // Not worth waiting for: whoever asks twice wants it now.
-            () = async { while !matches!(signals.next().await, Told::End) {} } => (),
+            () = ended_again(&mut signals) => (),
         }
-        // A reader that takes nothing must not keep the process: the runtime would wait for the thread.
-        std::process::exit(0);
+        leave()
+    }
+}
+
+/// A reader that takes nothing must not keep the process: the runtime would wait for the thread.
+fn leave() -> ! {
+    if panics::happened() {
+        log::failure(format_args!("tracer: {}", panics::WORDS));
+        std::process::exit(1);
+    }
+    std::process::exit(0);
+}
+
+/// Whoever asks twice wants it now.
+async fn ended_again(signals: &mut Signals) {
+    while !matches!(signals.next().await, Told::End) {}
+}
+
+/// Lets the output have what waits for it; what it does not take in time is lost.
+async fn write_out(sink: &Sink) {
+    idle(sink, FINISH).await;
+    if sink.is_busy() {
+        sink.hurry(true);
+        idle(sink, DROP).await;
+        sink.hurry(false);
+    }
+}
+
+async fn idle(sink: &Sink, patience: Duration) {
+    let until = Instant::now() + patience;
+    while sink.is_busy() && Instant::now() < until {
+        sleep(NAP).await;
+    }
+}
+
+/// Says what was lost since it was last said.
+fn say_losses(losses: &mut Losses, pipeline: &mut Pipeline, sink: &Sink) {
+    let unwritten = sink.take_unwritten();
+    for lost in &unwritten.unsaid {
+        losses.say_again(lost);
+    }
+    pipeline.unwritten(&unwritten);
+    let output = std::mem::take(&mut pipeline.totals.output_lost);
+    losses.add(Where::Output, &output);
+    pipeline.assembler.lost = losses.total();
+    for lost in losses.take_unsaid() {
+        let event = pipeline.own_event(Kind::Lost, monotonic_ns(), Body::Lost(lost));
+        pipeline.write(event);
     }
 }
 

@@ -204,6 +204,7 @@ mod tests {
             kernel: "6.1.0".to_owned(),
             surroundings: Surroundings {
                 missing_capabilities: Vec::new(),
+                open_files: 1_024,
                 has_sysfs: true,
                 has_btf: true,
                 lockdown: Lockdown::Integrity,

@@ -314,7 +314,7 @@ keys! {
     pub struct Lost {
         /// Events lost since the last such line.
         count: u64,
-        /// `ring`: the kernel's ring buffer was full; `map`: no room for a connection; `output`: the reader was too slow; `missed_run`: the kernel skipped a program.
+        /// `ring`: the kernel's ring buffer was full; `map`: no room for a connection; `output`: the reader was too slow, or it could not be written; `missed_run`: the kernel skipped a program.
         r#where: Where,
         /// The same by kind of event.
         kinds: Counts,

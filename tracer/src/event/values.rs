@@ -301,7 +301,7 @@ names! {
         Ring = "ring",
         /// There was no room for a connection.
         Map = "map",
-        /// The reader of the output was too slow.
+        /// The reader of the output was too slow, or it could not be written (a full disk).
         Output = "output",
         /// The kernel skipped a program.
         MissedRun = "missed_run",
@@ -678,6 +678,22 @@ impl Counts {
             Some((_, total)) => *total += count,
             None => self.0.push((name, count)),
         }
+    }
+
+    pub fn merge(&mut self, other: &Counts) {
+        for (name, count) in &other.0 {
+            self.add(name.clone(), *count);
+        }
+    }
+
+    /// Takes back what was added.
+    pub fn remove(&mut self, other: &Counts) {
+        for (name, count) in &other.0 {
+            if let Some((_, total)) = self.0.iter_mut().find(|(known, _)| known == name) {
+                *total = total.saturating_sub(*count);
+            }
+        }
+        self.0.retain(|(_, total)| *total > 0);
     }
 
     pub fn total(&self) -> u64 {

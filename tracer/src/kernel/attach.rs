@@ -4,11 +4,11 @@
 
 use std::{
     fs::File,
-    io::Read,
+    io::{self, Read},
     os::fd::{AsFd, BorrowedFd, OwnedFd},
 };
 
-use anyhow::{Context, Result, anyhow, bail, ensure};
+use anyhow::{Context, Error, Result, anyhow, bail, ensure};
 use aya::{
     Btf, Ebpf, EbpfLoader,
     maps::{HashMap, Map, MapData, PerCpuArray, RingBuf},
@@ -146,7 +146,11 @@ pub fn attach(
         .map_max_entries("CONNS", sizes.max_connections)
         .map_max_entries("PAIRS", sizes.max_connections)
         .load(OBJECT)
-        .context("cannot create the maps of the kernel side")?;
+        .map_err(Error::new)
+        .map_err(|error| match is_out_of_memory(&error) {
+            true => error.context(NO_MEMORY),
+            false => error.context("cannot create the maps of the kernel side"),
+        })?;
 
     #[cfg(feature = "kernel-log")]
     let log = aya_log::EbpfLogger::init(&mut ebpf).context("cannot read the kernel side's log")?;
@@ -184,6 +188,16 @@ pub fn attach(
         #[cfg(feature = "kernel-log")]
         log,
     })
+}
+
+const NO_MEMORY: &str = "no memory for the maps of the kernel side: raise the limit of this cgroup (systemd: \
+    MemoryMax=, docker: --memory), or make them smaller with --max-connections and --ring-size";
+
+fn is_out_of_memory(error: &Error) -> bool {
+    let mut causes = error
+        .chain()
+        .filter_map(|cause| cause.downcast_ref::<io::Error>());
+    causes.any(|cause| cause.kind() == io::ErrorKind::OutOfMemory)
 }
 
 fn take<T>(ebpf: &mut Ebpf, name: &str) -> Result<T>
@@ -413,7 +427,7 @@ fn walk(ebpf: &mut Ebpf, btf: &Btf) -> Result<Walk> {
 fn iterated(
     signal: &'static str,
     iterator: &str,
-    error: Option<&anyhow::Error>,
+    error: Option<&Error>,
     blind: &'static str,
 ) -> HookStatus {
     HookStatus {

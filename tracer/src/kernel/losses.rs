@@ -5,7 +5,10 @@ use std::{fs, os::fd::AsRawFd};
 use tracer_common::counters;
 
 use super::attach::{Attached, counter};
-use crate::event::values::{Counts, Kind, Where};
+use crate::event::{
+    Lost,
+    values::{Counts, Kind, Where},
+};
 
 /// Counters as they are now; `ring` and `map` since the last reading.
 #[derive(Clone, Debug, Default)]
@@ -27,8 +30,10 @@ pub struct Reading {
 #[derive(Debug, Default)]
 pub struct Losses {
     last: [u64; counters::COUNT as usize],
-    said: Counts,
+    kinds: Counts,
     places: [u64; Where::ALL.len()],
+    /// By place: what no `lost` line has said.
+    unsaid: [Counts; Where::ALL.len()],
 }
 
 const RING: [(u32, Kind); 4] = [
@@ -68,16 +73,31 @@ impl Losses {
         }
     }
 
-    /// Notes losses as said.
+    /// Notes losses, which are to be said.
     pub fn add(&mut self, place: Where, kinds: &Counts) {
         self.places[place as usize] += kinds.total();
-        for (name, count) in &kinds.0 {
-            self.said.add(name.clone(), *count);
-        }
+        self.kinds.merge(kinds);
+        self.unsaid[place as usize].merge(kinds);
+    }
+
+    /// What has been said was not heard.
+    pub fn say_again(&mut self, lost: &Lost) {
+        self.unsaid[lost.r#where as usize].merge(&lost.kinds);
+    }
+
+    /// What is to be said.
+    pub fn take_unsaid(&mut self) -> Vec<Lost> {
+        let unsaid = std::mem::take(&mut self.unsaid);
+        let lost = Where::ALL.iter().zip(unsaid).map(|(place, kinds)| Lost {
+            count: kinds.total(),
+            r#where: *place,
+            kinds,
+        });
+        lost.filter(|lost| lost.count > 0).collect()
     }
 
     pub fn total(&self) -> u64 {
-        self.said.total()
+        self.kinds.total()
     }
 
     /// By place, in the order of [`Where::ALL`].
@@ -86,7 +106,7 @@ impl Losses {
     }
 
     pub fn kinds(&self) -> &Counts {
-        &self.said
+        &self.kinds
     }
 }
 
@@ -112,7 +132,26 @@ fn parse(info: &str, key: &str) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
-    use super::parse;
+    use super::{Losses, parse};
+    use crate::event::values::{Counts, Where};
+
+    #[test]
+    fn what_was_not_heard_is_said_again_and_counted_once() {
+        let mut kinds = Counts::default();
+        kinds.add("tcp_close", 5);
+        let mut losses = Losses::default();
+        losses.add(Where::Ring, &kinds);
+        let said = losses.take_unsaid();
+        assert_eq!((said.len(), said[0].count), (1, 5));
+        assert!(losses.take_unsaid().is_empty());
+        losses.say_again(&said[0]);
+        losses.add(Where::Ring, &kinds);
+        losses.add(Where::Output, &kinds);
+        let said: Vec<_> = losses.take_unsaid();
+        let said: Vec<_> = said.iter().map(|lost| (lost.r#where, lost.count)).collect();
+        assert_eq!(said, [(Where::Ring, 10), (Where::Output, 5)]);
+        assert_eq!(losses.total(), 15);
+    }
 
     #[test]
     fn missed_runs_are_read_from_fdinfo() {

@@ -7,6 +7,7 @@ pub mod facts;
 pub mod hooks;
 pub mod layout;
 pub mod losses;
+mod open_files;
 pub mod priority;
 pub mod privilege;
 pub mod surroundings;

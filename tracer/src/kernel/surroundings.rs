@@ -9,7 +9,7 @@ use aya::{
     sys::{BpfHelper, is_helper_supported},
 };
 
-use super::{layout::VMLINUX, privilege};
+use super::{layout::VMLINUX, open_files, privilege};
 
 /// Below it sysfs has what the kernel says of itself.
 const SYSFS: &str = "/sys/kernel";
@@ -23,6 +23,8 @@ const OWN_PIDS: &str = "/proc/self/ns/pid";
 pub struct Surroundings {
     /// Capabilities that tracing needs and this process does not have.
     pub missing_capabilities: Vec<&'static str>,
+    /// Files that it may have open.
+    pub open_files: u64,
     pub has_sysfs: bool,
     /// The kernel's types.
     pub has_btf: bool,
@@ -56,6 +58,7 @@ impl Surroundings {
         Surroundings {
             may_probe: !missing_capabilities.is_empty() || may_probe(),
             missing_capabilities,
+            open_files: open_files::allow(),
             has_sysfs: Path::new(SYSFS).is_dir(),
             has_btf: Path::new(VMLINUX).exists(),
             lockdown: fs::read_to_string(LOCKDOWN)
@@ -87,6 +90,16 @@ impl Surroundings {
                     self.missing_capabilities.join(" and ")
                 ),
                 "run it as root, for example `sudo tracer` or `cargo xtask run`; in a container, with --privileged or these capabilities",
+            );
+        }
+        if self.open_files < open_files::NEEDED {
+            return obstacle(
+                format!(
+                    "tracing needs {} open files, and this process may have {}",
+                    open_files::NEEDED,
+                    self.open_files
+                ),
+                "raise the limit (`ulimit -n 1024`; LimitNOFILE= of a systemd unit; docker: --ulimit nofile=1024)",
             );
         }
         if !self.has_sysfs {
@@ -152,6 +165,7 @@ mod tests {
     fn good() -> Surroundings {
         Surroundings {
             missing_capabilities: Vec::new(),
+            open_files: 1_024,
             has_sysfs: true,
             has_btf: true,
             lockdown: Lockdown::None,
@@ -172,6 +186,15 @@ mod tests {
                 },
                 "CAP_BPF and CAP_PERFMON",
                 "root",
+            ),
+            (
+                Surroundings {
+                    open_files: 20,
+                    has_btf: false,
+                    ..good()
+                },
+                "128 open files, and this process may have 20",
+                "ulimit",
             ),
             (
                 Surroundings {

@@ -13,6 +13,7 @@ use std::{
 use nix::time::{ClockId, clock_gettime};
 
 use super::privilege;
+use crate::panics;
 
 /// From one walk to the next, if that costs little.
 const INTERVAL: Duration = Duration::from_secs(1);
@@ -65,6 +66,7 @@ impl Walk {
         thread::Builder::new()
             .name("walk".to_owned())
             .spawn(move || {
+                let _watched = panics::watch();
                 privilege::give_up();
                 let mut interval = INTERVAL;
                 while let Err(RecvTimeoutError::Timeout) = stopped.recv_timeout(interval) {

@@ -20,7 +20,7 @@ use tokio::{
     time::{Instant, sleep, timeout},
 };
 
-use crate::kernel::privilege;
+use crate::{kernel::privilege, panics};
 
 use super::{
     page::page,
@@ -76,6 +76,7 @@ pub fn start(listener: StdListener) -> Result<mpsc::Receiver<Ask>> {
     thread::Builder::new()
         .name("tracer-metrics".into())
         .spawn(move || {
+            let _watched = panics::watch();
             privilege::give_up();
             if let Err(error) = runtime.block_on(serve(listener, asks)) {
                 tracing::error!("metrics are served no more: {error:#}");

@@ -1,5 +1,7 @@
 //! Where events go: encoded to the thread that writes them, or as they are to the live view.
 
+mod file;
+pub mod lines;
 pub mod text;
 pub mod writer;
 
@@ -16,8 +18,12 @@ use crate::{
         session::Feed,
     },
 };
+use lines::{Lines, Unwritten};
 use text::Text;
 use writer::{BACKLOG_BYTES, Writer};
+
+/// For the last lines to be written.
+pub const LAST_LINES: Duration = Duration::from_secs(1);
 
 /// How events are written.
 #[derive(Clone, Copy, Debug)]
@@ -100,21 +106,21 @@ pub fn view_options(view: &View, timeouts: &Table, source: Source) -> Options {
 
 /// Events on their way.
 pub enum Batch {
-    Lines(Format, Vec<u8>),
+    Lines(Format, Lines),
     Events(Vec<Event>),
 }
 
 impl Batch {
     pub fn new(shape: Shape) -> Self {
         match shape {
-            Shape::Lines(format) => Batch::Lines(format, Vec::with_capacity(1 << 16)),
+            Shape::Lines(format) => Batch::Lines(format, Lines::default()),
             Shape::View => Batch::Events(Vec::new()),
         }
     }
 
     pub fn push(&mut self, event: Event) {
         match self {
-            Batch::Lines(format, lines) => format.write(&event, lines),
+            Batch::Lines(format, lines) => lines.push(*format, &event),
             Batch::Events(events) => events.push(event),
         }
     }
@@ -134,10 +140,7 @@ impl Batch {
     /// Takes what there is.
     pub fn take(&mut self) -> Batch {
         match self {
-            Batch::Lines(format, lines) => {
-                let room = Vec::with_capacity(lines.capacity().min(1 << 20));
-                Batch::Lines(*format, std::mem::replace(lines, room))
-            }
+            Batch::Lines(format, lines) => Batch::Lines(*format, lines.take()),
             Batch::Events(events) => Batch::Events(std::mem::take(events)),
         }
     }
@@ -224,11 +227,26 @@ impl Sink {
         }
     }
 
-    /// Lines lost to failed writes since the last call.
-    pub fn take_failed_lines(&self) -> u64 {
+    /// What could not be written since the last call.
+    pub fn take_unwritten(&self) -> Unwritten {
         match self {
-            Sink::Lines(writer) => writer.take_failed_lines(),
-            Sink::View(_) => 0,
+            Sink::Lines(writer) => writer.take_unwritten(),
+            Sink::View(_) => Unwritten::default(),
+        }
+    }
+
+    /// Whether lines wait to be written.
+    pub fn is_busy(&self) -> bool {
+        match self {
+            Sink::Lines(writer) => writer.is_busy(),
+            Sink::View(_) => false,
+        }
+    }
+
+    /// Whether what waits is not written any more, but counted as that.
+    pub fn hurry(&self, hurry: bool) {
+        if let Sink::Lines(writer) = self {
+            writer.hurry(hurry);
         }
     }
 

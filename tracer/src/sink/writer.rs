@@ -3,33 +3,50 @@
 //! count.
 
 use std::{
-    fs::{File, OpenOptions},
-    io::{self, Write},
-    os::{fd::AsFd, unix::fs::OpenOptionsExt},
+    fs::File,
+    io::{self, Seek, SeekFrom, Write},
+    mem,
+    os::fd::AsFd,
     path::{Path, PathBuf},
     sync::{
-        Arc,
-        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
-        mpsc::{Receiver, RecvTimeoutError, Sender, channel},
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+        mpsc::{Receiver, Sender, channel},
     },
     thread::{self, JoinHandle},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use anyhow::{Context, Result};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
-use super::Room;
-use crate::kernel::privilege;
+use super::{
+    Room, file,
+    lines::{Lines, Unwritten},
+};
+use crate::{kernel::privilege, panics};
 
 /// Bytes that may wait for a slow reader.
 pub const BACKLOG_BYTES: usize = 64 << 20;
 
-/// Not world-readable: the lines name processes and peers.
-const FILE_MODE: u32 = 0o640;
+/// What is given to a file at once.
+const FILE_PIECE_BYTES: usize = 256 << 10;
+
+/// PIPE_BUF: a pipe takes so many bytes whole or not at all, so that its reader sees no half line, however we end.
+/// Our longest line fits.
+const PIPE_PIECE_BYTES: usize = 4_096;
+
+/// A reader that shares its end with us may have it not wait; then we do.
+const WAIT_MS: u8 = 100;
+
+/// How often a failing output is spoken of.
+const SPEAK_AGAIN: Duration = Duration::from_secs(60);
+
+/// A failing output works again when nothing has failed for so long.
+const CALM: Duration = Duration::from_secs(2);
 
 enum Message {
-    Lines(Vec<u8>),
+    Lines(Lines),
     Reopen,
     Finish,
 }
@@ -38,8 +55,10 @@ enum Message {
 struct Shared {
     queued_bytes: AtomicUsize,
     reader_gone: AtomicBool,
-    /// Whole lines that could not be written (a full disk).
-    failed_lines: AtomicU64,
+    /// What waits is not to be written any more.
+    hurry: AtomicBool,
+    /// What could not be written (a full disk).
+    unwritten: Mutex<Unwritten>,
 }
 
 /// Handle to the writer thread.
@@ -61,7 +80,7 @@ impl Writer {
 
     /// Appends to a file, made with mode 0640 if it is not there.
     pub fn file(path: &Path) -> Result<Self> {
-        Self::start(open(path)?, Some(path.to_owned()))
+        Self::start(file::open(path)?, Some(path.to_owned()))
     }
 
     fn start(file: File, path: Option<PathBuf>) -> Result<Self> {
@@ -70,13 +89,16 @@ impl Writer {
         let shared = Arc::new(Shared::default());
         let stdout = path.is_none();
         let output = Output {
+            is_file: is_file(&file),
             file,
             path,
             shared: shared.clone(),
+            failing: Failing::default(),
         };
         let thread = thread::Builder::new()
             .name("tracer-output".into())
             .spawn(move || {
+                let _watched = panics::watch();
                 privilege::give_up();
                 output.serve(&inbox);
                 // The receiver may have stopped waiting.
@@ -103,7 +125,7 @@ impl Writer {
     }
 
     /// Queues whole lines.
-    pub fn send(&self, lines: Vec<u8>) {
+    pub fn send(&self, lines: Lines) {
         self.shared
             .queued_bytes
             .fetch_add(lines.len(), Ordering::Relaxed);
@@ -121,22 +143,51 @@ impl Writer {
         self.shared.reader_gone.load(Ordering::Relaxed) || (self.stdout && stdout_hung_up())
     }
 
-    /// Lines lost to failed writes since the last call.
-    pub fn take_failed_lines(&self) -> u64 {
-        self.shared.failed_lines.swap(0, Ordering::Relaxed)
+    /// What could not be written since the last call.
+    pub fn take_unwritten(&self) -> Unwritten {
+        mem::take(&mut *self.shared.unwritten())
     }
 
-    /// Writes what is queued, for at most `limit`. Returns whether all of it went out.
-    pub fn finish(mut self, limit: Duration) -> bool {
-        let _ = self.messages.send(Message::Finish);
-        let finished = match self.done.recv_timeout(limit) {
-            Ok(()) | Err(RecvTimeoutError::Disconnected) => true,
-            Err(RecvTimeoutError::Timeout) => false,
+    /// Whether there is something to write, and somebody who does.
+    pub fn is_busy(&self) -> bool {
+        let writes = |thread: &JoinHandle<()>| !thread.is_finished();
+        self.queued_bytes() > 0 && self.thread.as_ref().is_some_and(writes)
+    }
+
+    /// Whether what waits is not written any more, but counted as that.
+    pub fn hurry(&self, hurry: bool) {
+        self.shared.hurry.store(hurry, Ordering::Relaxed);
+    }
+
+    /// Writes what is queued, for at most `limit`.
+    pub fn finish(mut self, limit: Duration) {
+        self.end(limit);
+    }
+
+    fn end(&mut self, limit: Duration) {
+        let Some(thread) = self.thread.take() else {
+            return;
         };
-        if finished && let Some(thread) = self.thread.take() {
+        // It may have ended by itself.
+        let _ = self.messages.send(Message::Finish);
+        if self.done.recv_timeout(limit).is_ok() {
             let _ = thread.join();
         }
-        finished && self.queued_bytes() == 0
+    }
+}
+
+/// After a panic what is queued is still worth something.
+impl Drop for Writer {
+    fn drop(&mut self) {
+        self.end(super::LAST_LINES);
+    }
+}
+
+impl Shared {
+    fn unwritten(&self) -> std::sync::MutexGuard<'_, Unwritten> {
+        self.unwritten
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -151,19 +202,29 @@ fn stdout_hung_up() -> bool {
     }
 }
 
-fn open(path: &Path) -> Result<File> {
-    OpenOptions::new()
-        .append(true)
-        .create(true)
-        .mode(FILE_MODE)
-        .open(path)
-        .with_context(|| format!("cannot open the output file {}", path.display()))
+fn is_file(file: &File) -> bool {
+    file.metadata().is_ok_and(|metadata| metadata.is_file())
 }
 
 struct Output {
     file: File,
+    /// And neither a pipe nor a device.
+    is_file: bool,
     path: Option<PathBuf>,
     shared: Arc<Shared>,
+    failing: Failing,
+}
+
+/// Why a piece did not go out, and how much of it did.
+struct Stopped {
+    written: usize,
+    why: Why,
+}
+
+enum Why {
+    ReaderGone,
+    Hurry,
+    Failed(io::Error),
 }
 
 impl Output {
@@ -186,47 +247,130 @@ impl Output {
 
     fn reopen(&mut self) {
         let Some(path) = &self.path else { return };
-        match open(path) {
-            Ok(file) => self.file = file,
+        match file::reopen(path, &self.file) {
+            Ok(None) => (),
+            Ok(Some(file)) => {
+                self.is_file = is_file(&file);
+                self.file = file;
+            }
             // The old file is still better than none.
             Err(error) => tracing::error!("{error:#}; going on with the old file"),
         }
     }
 
     /// False when the reader is gone.
-    fn write(&mut self, lines: &[u8]) -> bool {
-        let mut written = 0;
-        while written < lines.len() {
-            match self.file.write(&lines[written..]) {
-                Ok(0) => return self.give_up(lines, written, "it takes no more bytes"),
-                Ok(n) => written += n,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => (),
-                Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {
+    fn write(&mut self, lines: &Lines) -> bool {
+        let mut start = 0;
+        let limit = match self.is_file {
+            true => FILE_PIECE_BYTES,
+            false => PIPE_PIECE_BYTES,
+        };
+        while let Some(end) = lines.piece(start, limit) {
+            let stopped = match self.write_piece(&lines.bytes()[start..end]) {
+                Ok(()) => {
+                    start = end;
+                    continue;
+                }
+                Err(stopped) => stopped,
+            };
+            let written = start + stopped.written;
+            let whole = lines.whole(written);
+            self.take_back(written - whole);
+            let mut unwritten = Unwritten::default();
+            lines.unwritten(whole, &mut unwritten);
+            match stopped.why {
+                Why::ReaderGone => {
                     self.shared.reader_gone.store(true, Ordering::Relaxed);
                     return false;
                 }
-                Err(error) => return self.give_up(lines, written, &error.to_string()),
+                Why::Hurry => (),
+                Why::Failed(error) => self.failing.failed(&error, unwritten.count()),
             }
+            self.shared.unwritten().add(unwritten);
+            return true;
         }
+        self.failing.works();
         true
     }
 
-    /// A full disk: what is whole stays, half a line is taken back, the rest is counted.
-    fn give_up(&mut self, lines: &[u8], written: usize, why: &str) -> bool {
-        let whole = lines[..written]
-            .iter()
-            .rposition(|byte| *byte == b'\n')
-            .map_or(0, |at| at + 1);
-        if self.path.is_some()
-            && whole < written
-            && let Ok(metadata) = self.file.metadata()
-        {
-            let half = (written - whole) as u64;
-            let _ = self.file.set_len(metadata.len().saturating_sub(half));
+    fn write_piece(&mut self, piece: &[u8]) -> Result<(), Stopped> {
+        let mut written = 0;
+        while written < piece.len() {
+            let stopped = |why| Stopped { written, why };
+            if self.shared.hurry.load(Ordering::Relaxed) && written == 0 {
+                return Err(stopped(Why::Hurry));
+            }
+            match self.file.write(&piece[written..]) {
+                Ok(0) => {
+                    let why = io::Error::other("it takes no more bytes");
+                    return Err(stopped(Why::Failed(why)));
+                }
+                Ok(n) => written += n,
+                Err(error) => match error.kind() {
+                    io::ErrorKind::Interrupted => (),
+                    io::ErrorKind::WouldBlock => self.wait(),
+                    io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset => {
+                        return Err(stopped(Why::ReaderGone));
+                    }
+                    _ => return Err(stopped(Why::Failed(error))),
+                },
+            }
         }
-        let lost = lines[whole..].iter().filter(|byte| **byte == b'\n').count() as u64;
-        self.shared.failed_lines.fetch_add(lost, Ordering::Relaxed);
-        tracing::error!("cannot write {lost} lines of output: {why}");
-        true
+        Ok(())
+    }
+
+    /// Until there may be room, for a moment.
+    fn wait(&self) {
+        let mut fds = [PollFd::new(self.file.as_fd(), PollFlags::POLLOUT)];
+        // What interrupts it is as good as its end.
+        let _ = poll(&mut fds, PollTimeout::from(WAIT_MS));
+    }
+
+    /// Takes the last bytes of a file back, a half line, unless somebody has written after them.
+    fn take_back(&mut self, half: usize) {
+        if half == 0 || !self.is_file {
+            return;
+        }
+        let (Ok(end), Ok(metadata)) = (self.file.stream_position(), self.file.metadata()) else {
+            return;
+        };
+        if metadata.len() == end {
+            let whole = end.saturating_sub(half as u64);
+            // Where that fails too, the half line stays.
+            let _ = self.file.set_len(whole);
+            let _ = self.file.seek(SeekFrom::Start(whole));
+        }
+    }
+}
+
+/// A full disk is spoken of now and then, and not for every line.
+#[derive(Default)]
+struct Failing {
+    lines: u64,
+    spoke: Option<Instant>,
+    failed: Option<Instant>,
+}
+
+impl Failing {
+    fn failed(&mut self, error: &io::Error, lines: u64) {
+        self.lines += lines;
+        self.failed = Some(Instant::now());
+        if self.spoke.is_none_or(|spoke| spoke.elapsed() > SPEAK_AGAIN) {
+            tracing::error!(
+                "cannot write the output: {error}; what is lost is counted, and told when it can be written again"
+            );
+            self.spoke = self.failed;
+        }
+    }
+
+    /// A short line fits where a long one did not: that is not the end of it.
+    fn works(&mut self) {
+        if self.failed.is_some_and(|failed| failed.elapsed() > CALM) {
+            tracing::warn!(
+                "the output can be written again; {} lines were lost",
+                self.lines
+            );
+            *self = Failing::default();
+        }
     }
 }
