@@ -78,12 +78,14 @@ pub fn insert(sk: Sock, flags: u32, owner: Task, how: u8) {
     store(sk.key(), conn, BPF_ANY as u64);
 }
 
+const EEXIST: i32 = -17;
+
 #[inline(always)]
 pub fn store(key: u64, conn: &Conn, flags: u64) {
     match CONNS.insert(key, conn, flags) {
         Ok(()) => count(counters::CONN_INSERTED),
         // The scan does not overwrite what an event has made.
-        Err(_) if flags == BPF_NOEXIST as u64 => (),
+        Err(EEXIST) if flags == BPF_NOEXIST as u64 => (),
         Err(_) => count(counters::MAP_CONN),
     }
 }

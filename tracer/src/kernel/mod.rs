@@ -8,6 +8,7 @@ pub mod hooks;
 pub mod layout;
 pub mod losses;
 mod open_files;
+pub mod pipe;
 pub mod priority;
 pub mod privilege;
 pub mod surroundings;

@@ -24,17 +24,17 @@ use super::{
     Room, file,
     lines::{Lines, Unwritten},
 };
-use crate::{kernel::privilege, panics};
+use crate::{
+    kernel::{pipe, privilege},
+    panics,
+};
 
 /// Bytes that may wait for a slow reader.
 pub const BACKLOG_BYTES: usize = 64 << 20;
 
-/// What is given to a file at once.
-const FILE_PIECE_BYTES: usize = 256 << 10;
-
-/// PIPE_BUF: a pipe takes so many bytes whole or not at all, so that its reader sees no half line, however we end.
-/// Our longest line fits.
-const PIPE_PIECE_BYTES: usize = 4_096;
+/// What is given to the output at once. To a pipe it is what that takes whole or not at all, so that its reader sees no
+/// half line, however we end.
+const PIECE_BYTES: usize = 256 << 10;
 
 /// A reader that shares its end with us may have it not wait; then we do.
 const WAIT_MS: u8 = 100;
@@ -90,6 +90,7 @@ impl Writer {
         let stdout = path.is_none();
         let output = Output {
             is_file: is_file(&file),
+            pipe_bytes: pipe::capacity_bytes(&file),
             file,
             path,
             shared: shared.clone(),
@@ -210,6 +211,8 @@ struct Output {
     file: File,
     /// And neither a pipe nor a device.
     is_file: bool,
+    /// What a pipe holds.
+    pipe_bytes: Option<usize>,
     path: Option<PathBuf>,
     shared: Arc<Shared>,
     failing: Failing,
@@ -251,6 +254,7 @@ impl Output {
             Ok(None) => (),
             Ok(Some(file)) => {
                 self.is_file = is_file(&file);
+                self.pipe_bytes = pipe::capacity_bytes(&file);
                 self.file = file;
             }
             // The old file is still better than none.
@@ -261,11 +265,7 @@ impl Output {
     /// False when the reader is gone.
     fn write(&mut self, lines: &Lines) -> bool {
         let mut start = 0;
-        let limit = match self.is_file {
-            true => FILE_PIECE_BYTES,
-            false => PIPE_PIECE_BYTES,
-        };
-        while let Some(end) = lines.piece(start, limit) {
+        while let Some(end) = lines.piece(start, self.piece_bytes()) {
             let stopped = match self.write_piece(&lines.bytes()[start..end]) {
                 Ok(()) => {
                     start = end;
@@ -291,6 +291,11 @@ impl Output {
         }
         self.failing.works();
         true
+    }
+
+    fn piece_bytes(&self) -> usize {
+        let room = |pipe_bytes| pipe::room_bytes(&self.file, pipe_bytes);
+        self.pipe_bytes.map_or(PIECE_BYTES, room)
     }
 
     fn write_piece(&mut self, piece: &[u8]) -> Result<(), Stopped> {

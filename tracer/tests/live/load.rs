@@ -47,11 +47,19 @@ pub fn tests() -> Vec<Test> {
 /// (pid, role, reason) of an end.
 type Kind = (i32, &'static str, &'static str);
 
-fn pairs(net: &Net) -> Vec<(Arc<Agent>, Listener)> {
+/// A client and a server.
+pub type Couple = (Arc<Agent>, Listener);
+
+fn pairs(net: &Net) -> Vec<Couple> {
+    pairs_called(net, ["lab-churn", "lab-serve"])
+}
+
+/// With the clients' and the servers' names.
+pub fn pairs_called(net: &Net, [client, server]: [&str; 2]) -> Vec<Couple> {
     (0..PAIRS)
         .map(|_| {
-            let client = Agent::start(Some(&net.client_ns), "lab-churn");
-            let server = Agent::start(Some(&net.server_ns), "lab-serve");
+            let client = Agent::start(Some(&net.client_ns), client);
+            let server = Agent::start(Some(&net.server_ns), server);
             let listener = server.listen(SocketAddr::new(net.server_ip, 0), 64);
             (client, listener)
         })
@@ -59,8 +67,8 @@ fn pairs(net: &Net) -> Vec<(Arc<Agent>, Listener)> {
 }
 
 /// Opens and ends this many connections, and returns what both sides of each pair did.
-fn churned(pairs: &[(Arc<Agent>, Listener)], connections: usize) -> Vec<(Vec<u64>, Vec<u64>)> {
-    let share = connections / PAIRS;
+pub fn churned(pairs: &[Couple], connections: usize) -> Vec<(Vec<u64>, Vec<u64>)> {
+    let share = connections / pairs.len();
     thread::scope(|scope| {
         let running: Vec<_> = pairs
             .iter()

@@ -11,6 +11,7 @@ mod deaths;
 mod doc_blocks;
 mod doctor;
 mod endings;
+mod faults;
 mod filters;
 mod fleet;
 mod healthy;
@@ -96,6 +97,7 @@ fn main() {
         pipelines::tests(),
         fleet::tests(),
         load::tests(),
+        faults::tests(),
         metrics::tests(),
         tui::tests(),
     ];

@@ -25,6 +25,8 @@ pub enum Need {
     Dist,
     /// Written permission to change a sysctl of the whole machine for a moment.
     GlobalSysctl,
+    /// The same permission, to set the clock.
+    GlobalClock,
     /// This variable of the environment: it takes long.
     Asked(&'static str),
     /// Sockets' numbers in the records are the kernel's.
@@ -75,6 +77,9 @@ pub fn unmet(needs: &[Need]) -> Option<String> {
             })
         }
         Need::Alone => None,
+        Need::GlobalClock => (std::env::var_os("LIVE_GLOBAL_SYSCTL").is_none()).then(|| {
+            "sets the clock of the whole machine: set LIVE_GLOBAL_SYSCTL=1 to allow it".to_owned()
+        }),
         Need::GlobalSysctl => (std::env::var_os("LIVE_GLOBAL_SYSCTL").is_none()).then(|| {
             "changes a sysctl of the whole machine: set LIVE_GLOBAL_SYSCTL=1 to allow it".to_owned()
         }),

@@ -297,6 +297,7 @@ impl Agent {
             }
             Op::Churn(churn) => Ok(Reply::Log(serve::churn(&churn)?)),
             Op::Serve { fd, count } => Ok(Reply::Log(serve::serve(&self.socket(fd)?, count)?)),
+            Op::Hold { count } => Ok(Reply::Count(serve::hold(count)?)),
             Op::Meet(plan) => Ok(Reply::Met(meet::meet(&plan)?)),
             Op::Greet { fd, hold_ms } => Ok(Reply::Met(meet::greet(&self.socket(fd)?, hold_ms)?)),
             Op::Fork | Op::Exec { .. } | Op::Take => Err(Errno::EINVAL.into()),

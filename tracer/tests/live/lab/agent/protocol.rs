@@ -162,6 +162,10 @@ pub enum Op {
         fd: Fd,
         count: usize,
     },
+    /// Opens so many connections to itself and keeps both ends until it ends.
+    Hold {
+        count: usize,
+    },
     /// Many connections at once, each with a number; see `meet`.
     Meet(meet::Plan),
     /// Accepts what `Meet` opens; the sockets that live on do so for `hold_ms` after the last.

@@ -3,7 +3,14 @@
 //! Each kind of ending is told by the client in its first byte, so that both ends know what will happen, and
 //! each side logs how many of each kind it did.
 
-use std::{io, mem::MaybeUninit, net::Shutdown, time::Duration};
+use std::{
+    io,
+    mem::{self, MaybeUninit},
+    net::{Ipv4Addr, Shutdown, TcpListener, TcpStream},
+    time::Duration,
+};
+
+use nix::sys::resource::{Resource, setrlimit};
 
 use socket2::{Domain, Protocol, SockAddr, SockRef, Socket, Type};
 
@@ -104,6 +111,20 @@ pub fn serve(listener: &SockRef, count: usize) -> io::Result<Vec<u64>> {
         log[usize::from(kind)] += 1;
     }
     Ok(log)
+}
+
+/// Opens so many connections to itself; they end with the process.
+pub fn hold(count: usize) -> io::Result<usize> {
+    let files = 2 * count as u64 + 100;
+    setrlimit(Resource::RLIMIT_NOFILE, files, files)?;
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+    let address = listener.local_addr()?;
+    for _ in 0..count {
+        let client = TcpStream::connect(address)?;
+        let (server, _) = listener.accept()?;
+        mem::forget((client, server));
+    }
+    Ok(count)
 }
 
 fn expect_reset(received: io::Result<usize>) -> io::Result<()> {
