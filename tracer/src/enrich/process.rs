@@ -35,6 +35,8 @@ const EXECS_PER_SECOND: u32 = 1_000;
 
 struct Entry {
     named: Named,
+    /// Start of the process that it was read for, where a record has told it.
+    start_ns: Option<u64>,
     /// When to read it again; never, once it is gone.
     expires_ns: u64,
 }
@@ -90,7 +92,7 @@ impl Processes {
     pub fn seen(&mut self, task: &Task, ts_ns: u64) {
         self.now_ns = self.now_ns.max(ts_ns);
         if task.is_known() {
-            self.entry(Key::new(task.tgid, task.start_ns));
+            self.entry(task);
         }
     }
 
@@ -98,6 +100,10 @@ impl Processes {
     pub fn renamed(&mut self, task: &Task, ts_ns: u64) {
         self.now_ns = self.now_ns.max(ts_ns);
         let key = Key::new(task.tgid, task.start_ns);
+        if self.is_anothers(key, task) {
+            self.claim(key, task);
+            return;
+        }
         self.known.remove(&key);
         let second = self.now_ns / 1_000_000_000;
         if self.execs.0 != second {
@@ -106,16 +112,38 @@ impl Processes {
         self.execs.1 += 1;
         if self.execs.1 <= EXECS_PER_SECOND {
             self.refresh(key);
+            self.claim(key, task);
         }
     }
 
-    fn entry(&mut self, key: Key) -> Option<&Entry> {
+    fn entry(&mut self, task: &Task) -> Option<&Entry> {
+        let key = Key::new(task.tgid, task.start_ns);
         let now_ns = self.now_ns;
         let is_fresh = |entry: &Entry| now_ns < entry.expires_ns;
         if !self.known.get(&key).is_some_and(is_fresh) {
             self.refresh(key);
         }
+        self.claim(key, task);
         self.known.get(&key)
+    }
+
+    /// Whether what is known there is known of another process: two in one tick, as clone3 can make them.
+    fn is_anothers(&self, key: Key, task: &Task) -> bool {
+        let start_ns = self.known.get(&key).and_then(|entry| entry.start_ns);
+        start_ns.is_some_and(|start_ns| start_ns != task.start_ns)
+    }
+
+    /// What is known there is known of this process. If it was another's, nobody's: /proc does not tell which of them was read.
+    fn claim(&mut self, key: Key, task: &Task) {
+        let is_anothers = self.is_anothers(key, task);
+        let Some(entry) = self.known.get_mut(&key) else {
+            return;
+        };
+        entry.start_ns = Some(task.start_ns);
+        if is_anothers {
+            entry.named = Named::default();
+            entry.expires_ns = u64::MAX;
+        }
     }
 
     /// Reads a process. What was known of one that is gone stays.
@@ -145,7 +173,12 @@ impl Processes {
         }
         self.make_room();
         let named = read.unwrap_or_default();
-        self.known.insert(key, Entry { named, expires_ns });
+        let entry = Entry {
+            named,
+            start_ns: None,
+            expires_ns,
+        };
+        self.known.insert(key, entry);
         self.order.push_back(key);
     }
 
@@ -163,9 +196,8 @@ impl Names for Processes {
     fn name(&mut self, task: &Task, cgroup_id: u64) -> Named {
         let mut named = Named::default();
         if task.is_known() {
-            let key = Key::new(task.tgid, task.start_ns);
             named = self
-                .entry(key)
+                .entry(task)
                 .map(|entry| entry.named.clone())
                 .unwrap_or_default();
         }
@@ -281,6 +313,25 @@ mod tests {
         child.wait().expect("a child");
         processes.renamed(&task, 2);
         assert_eq!(processes.name(&task, 0).exe, None);
+    }
+
+    #[test]
+    fn of_two_with_the_same_pid_in_one_tick_neither_is_named() {
+        let (mut child, task) = child();
+        wait_for_exec(&task);
+        let mut processes = Processes::empty(0, Some("/proc".into()));
+        // Known by its exec alone.
+        processes.renamed(&task, 1);
+        assert_eq!(processes.known.len(), 1);
+        let other = Task {
+            start_ns: task.start_ns + 1,
+            ..task
+        };
+        for task in [other, task] {
+            assert_eq!(processes.name(&task, 0), Named::default());
+        }
+        child.kill().expect("a child");
+        child.wait().expect("a child");
     }
 
     #[test]

@@ -20,7 +20,7 @@ const TICK_NS: u64 = 10_000_000;
 /// upgrade of the package does not make another program of it.
 const DELETED: &[u8] = b" (deleted)";
 
-/// A process: pids are used again, but not within the same tick.
+/// A process, as exactly as /proc tells it: pids are used again, hardly ever within the same tick.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Key {
     pub pid: u32,
