@@ -32,12 +32,16 @@ enum Fin {
     Acked,
 }
 
-fn local_fin(sock: &SockSnap) -> Fin {
+fn local_fin(conn: &Conn, sock: &SockSnap) -> Fin {
     // A state that is only reached by queueing one. CLOSE_WAIT and ESTABLISHED have none.
-    let queued = matches!(
-        sock.state,
-        state::FIN_WAIT1 | state::FIN_WAIT2 | state::CLOSING | state::LAST_ACK
-    );
+    let queued = match conn.has(flag::RECOVERED) {
+        // The state that was left went unseen; the FIN was not, a process had sent it.
+        true => conn.has(flag::LOCAL_FIN),
+        false => matches!(
+            sock.state,
+            state::FIN_WAIT1 | state::FIN_WAIT2 | state::CLOSING | state::LAST_ACK
+        ),
+    };
     // It is the last number of the queue.
     match queued {
         false => Fin::None,
@@ -59,7 +63,8 @@ pub fn role(conn: &Conn, sock: &SockSnap) -> Role {
     if !sock.has(sock_bit::FULL) {
         return Role::Unknown;
     }
-    match sent_with_syn(sock).checked_sub(sock.bytes_sent.saturating_sub(sock.bytes_retrans)) {
+    match sent_with_syn(conn, sock).checked_sub(sock.bytes_sent.saturating_sub(sock.bytes_retrans))
+    {
         Some(0) => Role::Server,
         Some(1) if sock.max_ack_backlog == 0 => Role::Client,
         _ => Role::Unknown,
@@ -67,8 +72,8 @@ pub fn role(conn: &Conn, sock: &SockSnap) -> Role {
 }
 
 /// Sequence numbers that went out at least once, our FIN left out, our SYN not.
-fn sent_with_syn(sock: &SockSnap) -> u64 {
-    let fin = matches!(local_fin(sock), Fin::Unacked | Fin::Acked);
+fn sent_with_syn(conn: &Conn, sock: &SockSnap) -> u64 {
+    let fin = matches!(local_fin(conn, sock), Fin::Unacked | Fin::Acked);
     let in_flight = u64::from(sock.snd_nxt.wrapping_sub(sock.snd_una));
     (sock.bytes_acked + in_flight).saturating_sub(u64::from(fin))
 }
@@ -78,7 +83,7 @@ pub fn bytes(conn: &Conn, sock: &SockSnap) -> Bytes {
     if !sock.has(sock_bit::FULL) {
         return Bytes::default();
     }
-    let fin = local_fin(sock);
+    let fin = local_fin(conn, sock);
     let syn = match role(conn, sock) {
         Role::Client => Some(1),
         Role::Server => Some(0),
@@ -97,7 +102,7 @@ pub fn bytes(conn: &Conn, sock: &SockSnap) -> Bytes {
     let unacked_syn = u64::from(sock.state == state::SYN_SENT && unacked > 0);
     Bytes {
         rx: Some(sock.bytes_received.saturating_sub(peer_fin)),
-        tx: syn.map(|syn| sent_with_syn(sock).saturating_sub(syn)),
+        tx: syn.map(|syn| sent_with_syn(conn, sock).saturating_sub(syn)),
         tx_unacked: Some(unacked.saturating_sub(u64::from(fin == Fin::Unacked) + unacked_syn)),
         tx_unsent: Some(unsent.saturating_sub(u64::from(fin == Fin::Unsent))),
         // Once the application has read EOF, copied_seq has the FIN too.
@@ -210,6 +215,21 @@ mod tests {
         assert_eq!(bytes.rx, Some(50));
         assert_eq!(bytes.tx_unacked, Some(0));
         assert_eq!(bytes.tx_after_fin, Some(0));
+    }
+
+    #[test]
+    fn an_end_that_was_made_good_counts_no_fin_either() {
+        // The same, but that nobody saw the state that was left for CLOSE.
+        let sock = SockSnap {
+            bytes_acked: 102,
+            snd_una: 1103,
+            snd_nxt: 1103,
+            write_seq: 1103,
+            ..snap(state::CLOSE)
+        };
+        let closed = flag::ACTIVE | flag::RECOVERED;
+        assert_eq!(bytes(&conn(closed | flag::LOCAL_FIN), &sock).tx, Some(100));
+        assert_eq!(bytes(&conn(closed), &sock).tx, Some(101));
     }
 
     #[test]
