@@ -74,10 +74,13 @@ pub struct Destroyed {
     /// What the process had read in the end.
     pub rcv_nxt: u32,
     pub copied_seq: u32,
-    pub reserved: u32,
+    /// How `owner` is known.
+    pub attribution: u32,
+    /// Whose it was in the end: accept may return only after TCP_CLOSE.
+    pub owner: Task,
 }
 
-crate::assert_size!(Destroyed, 56);
+crate::assert_size!(Destroyed, 96);
 
 /// A process has another name from now on.
 #[repr(C)]

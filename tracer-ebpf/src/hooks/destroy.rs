@@ -68,7 +68,8 @@ fn tell(sk: Sock, conn: &Conn) {
         flags: conn.flags,
         rcv_nxt: tcp.u32(offset!(rcv_nxt)),
         copied_seq: tcp.u32(offset!(copied_seq)),
-        reserved: 0,
+        attribution: conn.attribution as u32,
+        owner: conn.owner,
     };
     emit::whole(body, counters::RING_DESTROYED);
 }

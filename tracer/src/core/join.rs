@@ -12,6 +12,7 @@ use rustc_hash::FxHashMap;
 use tracer_common::{
     conn::{Conn, flag},
     record::{Destroyed, Record, kind},
+    task::Task,
 };
 
 use super::classify::SentRst;
@@ -188,6 +189,9 @@ impl Joiner {
         if let Some(pending) = self.pending.get_mut(&cookie) {
             pending.finished.io = IoErrors::of_destroyed(body);
             pending.finished.held = false;
+            pending
+                .finished
+                .name_owner(&body.owner, body.attribution as u8);
             let Record { conn, sock, .. } = &mut pending.finished.close;
             if !conn.has(flag::CLOSE_IN_TASK) {
                 // What had been received before could still be read after TCP_CLOSE.
@@ -373,10 +377,19 @@ impl Finished {
         }
     }
 
+    /// It ended while accept was returning it, and nobody's it was then.
+    fn name_owner(&mut self, owner: &Task, attribution: u8) {
+        let conn = &mut self.close.conn;
+        if !conn.owner.is_known() && owner.is_known() {
+            (conn.owner, conn.attribution) = (*owner, attribution);
+        }
+    }
+
     /// What has happened since TCP_CLOSE on a descriptor that is still open.
     fn update(&mut self, now: &Conn) {
         // Errors past the third are counted in the kernel only.
         self.io = IoErrors::of(now);
+        self.name_owner(&now.owner, now.attribution);
         if !self.close.conn.has(flag::CLOSE_IN_TASK) {
             self.close.sock.copied_seq = now.copied_seq;
         }
@@ -396,7 +409,7 @@ impl Finished {
 
 #[cfg(test)]
 mod tests {
-    use tracer_common::{record::Head, sock::SockSnap, task::Task};
+    use tracer_common::{conn::attribution, record::Head, sock::SockSnap};
 
     use super::*;
 
@@ -437,7 +450,8 @@ mod tests {
             flags: 0,
             rcv_nxt: 0,
             copied_seq: 0,
-            reserved: 0,
+            attribution: 0,
+            owner: Task::NONE,
         }
     }
 
@@ -455,6 +469,36 @@ mod tests {
                 _ => None,
             })
             .collect()
+    }
+
+    #[test]
+    fn an_end_within_accept_has_its_owner() {
+        let owner = Task {
+            tgid: 7,
+            ..Task::NONE
+        };
+        let mut joiner = Joiner::new(RstReasons::default());
+        joiner.take(record(kind::CLOSE, 1, 100));
+        joiner.destroyed(&Destroyed {
+            owner,
+            attribution: u32::from(attribution::ACCEPT),
+            ..destroyed(1, 101)
+        });
+        // This one is held for longer than anybody waits.
+        joiner.take(record(kind::CLOSE, 2, 100));
+        let mut joined = Vec::new();
+        let accepted = Conn {
+            owner,
+            attribution: attribution::ACCEPT,
+            ..record(kind::CLOSE, 2, 0).conn
+        };
+        joiner.expire(200 * MS, |_| Some(accepted), |one| joined.push(one));
+        let ends = ends(&joined);
+        assert_eq!(ends.len(), 2);
+        for end in ends {
+            let conn = &end.close.conn;
+            assert_eq!((conn.owner, conn.attribution), (owner, attribution::ACCEPT));
+        }
     }
 
     #[test]
