@@ -34,6 +34,7 @@ mod service;
 mod stalls;
 mod stories;
 mod timeouts;
+mod truth;
 mod tui;
 
 use libtest_mimic::{Arguments, Failed, Trial};
@@ -64,6 +65,7 @@ impl Test {
 fn main() {
     lab::agent::child::run_if_agent();
     tui::child::run_if_view();
+    truth::worker::run_if_worker();
     listen_to_interrupts();
     // What a panic says is reported with its test.
     std::panic::set_hook(Box::new(|_| {}));
@@ -98,6 +100,7 @@ fn main() {
         fleet::tests(),
         load::tests(),
         faults::tests(),
+        truth::tests(),
         metrics::tests(),
         tui::tests(),
     ];
