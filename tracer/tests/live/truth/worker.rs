@@ -715,7 +715,7 @@ impl Worker {
             self.become_child(&name("tr", number));
             match &client.image {
                 // Its own image, as a shell's children have.
-                Some(image) if number % 8 == 0 => {
+                Some(image) if number.is_multiple_of(8) => {
                     let task = Task {
                         kind: Kind::Short {
                             client: client.clone(),
