@@ -4,7 +4,10 @@
 use std::{
     fs::{File, OpenOptions, TryLockError},
     io::{self, Write},
-    os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt},
+    os::{
+        fd::AsRawFd,
+        unix::fs::{FileExt, MetadataExt},
+    },
     path::Path,
     thread::sleep,
     time::{Duration, Instant},
@@ -12,10 +15,11 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 
+use super::shared_folder;
 use crate::event::MAX_LINE_BYTES;
 
 /// Not world-readable: the lines name processes and peers.
-const FILE_MODE: u32 = 0o640;
+pub const MODE: u32 = 0o640;
 
 /// For a tracer that is just ending.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -27,16 +31,11 @@ const BEGINNING: &[u8] = b"{\"v\":";
 /// Opens the file to append to it.
 pub fn open(path: &Path) -> Result<File> {
     let what = || format!("cannot open the output file {}", path.display());
-    let mut file = OpenOptions::new()
-        .append(true)
-        .create(true)
-        .mode(FILE_MODE)
-        .open(path)
-        .with_context(what)?;
+    let mut file = shared_folder::append(path, MODE).with_context(what)?;
     // A pipe or a device has neither owner nor past.
     if file.metadata().with_context(what)?.is_file() {
         lock(&file, path)?;
-        mend(&mut file, path).with_context(|| {
+        mend(&mut file).with_context(|| {
             format!(
                 "cannot mend the last line of the output file {}",
                 path.display()
@@ -78,9 +77,11 @@ fn lock(file: &File, path: &Path) -> Result<()> {
 
 /// SIGKILL in the middle of a write leaves half a line. It becomes spaces, which JSON's readers pass over, and not a
 /// shorter file: who follows the file would begin anew.
-fn mend(file: &mut File, path: &Path) -> io::Result<()> {
+fn mend(file: &mut File) -> io::Result<()> {
     let size = file.metadata()?.len();
-    let Ok(other) = OpenOptions::new().read(true).write(true).open(path) else {
+    // By its descriptor: another file may have its name by now.
+    let itself = format!("/proc/self/fd/{}", file.as_raw_fd());
+    let Ok(other) = OpenOptions::new().read(true).write(true).open(itself) else {
         return Ok(());
     };
     let begin = size.saturating_sub(MAX_LINE_BYTES as u64);

@@ -1,7 +1,8 @@
 //! Where events go: encoded to the thread that writes them, or as they are to the live view.
 
-mod file;
+pub mod file;
 pub mod lines;
+mod shared_folder;
 pub mod text;
 pub mod writer;
 

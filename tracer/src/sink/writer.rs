@@ -100,7 +100,10 @@ impl Writer {
             .name("tracer-output".into())
             .spawn(move || {
                 let _watched = panics::watch();
-                privilege::give_up();
+                match stdout {
+                    true => privilege::give_up(),
+                    false => privilege::give_up_but_files(),
+                }
                 output.serve(&inbox);
                 // The receiver may have stopped waiting.
                 let _ = finished.send(());

@@ -31,7 +31,7 @@ use crate::{
     core::filter::Filter,
     event::{Event, time::Timestamp},
     kernel::privilege,
-    sink::Room,
+    sink::{Room, file},
 };
 
 /// Between two drawings that no key asks for.
@@ -45,9 +45,6 @@ const TURN: usize = 1 << 11;
 
 /// How long the view may take to close.
 const CLOSING: Duration = Duration::from_secs(2);
-
-/// Not world-readable: the lines name processes and peers.
-const FILE_MODE: u32 = 0o640;
 
 enum Fed {
     Events(Vec<Event>),
@@ -91,7 +88,7 @@ pub fn open(
     let thread = thread::Builder::new()
         .name("tracer-view".into())
         .spawn(move || {
-            privilege::give_up();
+            privilege::give_up_but_files();
             session.serve()
         })
         .context("cannot start the view's thread")?;
@@ -370,16 +367,16 @@ fn export(lines: &[u8]) -> Result<String> {
             0 => format!("tracer-{seconds}.ndjson"),
             number => format!("tracer-{seconds}-{number}.ndjson"),
         };
-        let file = OpenOptions::new()
+        let made = OpenOptions::new()
             .write(true)
             .create_new(true)
-            .mode(FILE_MODE)
+            .mode(file::MODE)
             .open(&path);
-        let mut file = match file {
+        let mut made = match made {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => continue,
-            file => file.with_context(|| format!("cannot make the file {path}"))?,
+            made => made.with_context(|| format!("cannot make the file {path}"))?,
         };
-        file.write_all(lines)
+        made.write_all(lines)
             .with_context(|| format!("cannot write to the file {path}"))?;
         let count = lines.iter().filter(|byte| **byte == b'\n').count();
         return Ok(format!("{count} events written to {path}"));
