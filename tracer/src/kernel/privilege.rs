@@ -4,6 +4,8 @@ use std::{fs, sync::OnceLock};
 
 use caps::{CapSet, Capability, CapsHashSet};
 
+use super::confine::{self, Files};
+
 /// `CAP_*` numbers of `linux/capability.h`.
 const CAP_SYS_ADMIN: u32 = 21;
 const CAP_PERFMON: u32 = 38;
@@ -78,12 +80,24 @@ fn reads_maps_freely(release: &str) -> bool {
     major.is_some_and(|major: u32| major >= 6)
 }
 
-/// Gives up, for the calling thread, all that is not needed to the end. Nothing before [`decide`].
+/// Gives up, for the calling thread and those that it starts, all that is not needed to the end.
+/// Nothing before [`decide`].
 pub fn give_up() {
-    if let Some(kept) = KEPT.get()
-        && let Err(error) = reduce(kept)
-    {
+    give_up_all(Files::Read);
+}
+
+/// The same, for a thread that opens files to write to.
+pub fn give_up_but_files() {
+    give_up_all(Files::Written);
+}
+
+fn give_up_all(files: Files) {
+    let Some(kept) = KEPT.get() else { return };
+    if let Err(error) = reduce(kept) {
         tracing::debug!(%error, "capabilities stay as they are");
+    }
+    if let Err(error) = confine::confine(files) {
+        tracing::debug!(%error, "system calls stay as they are");
     }
 }
 
