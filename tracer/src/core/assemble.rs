@@ -95,7 +95,7 @@ pub struct Assembler {
     /// Ended, descriptor open.
     ended: FxHashMap<u64, Ended>,
     /// Ended, perhaps in TIME_WAIT: direct-mapped by cookie, which counts up, so the newest win.
-    recent: Vec<Option<(u64, Ids)>>,
+    recent: Vec<Option<(u64, Box<Ids>)>>,
     pub renames: Renames,
     pub deaths: Deaths,
     chains: Chains,
@@ -204,7 +204,8 @@ impl Assembler {
             self.ended.insert(cookie, ended);
         }
         if finished.close.conn.has(flag::LOCAL_FIN) {
-            self.recent[cookie as usize % RECENT_SLOTS] = Some((cookie, ids.clone()));
+            let slot = &mut self.recent[cookie as usize % RECENT_SLOTS];
+            *slot = Some((cookie, Box::new(ids.clone())));
         }
         Some(Event {
             head: self.head(kind, finished.close.head.ts_ns),
@@ -414,7 +415,7 @@ impl Assembler {
         end.pattern = found.map(|found| found.pattern);
         if let Some(hints) = &hints {
             end.hints = List(hints.ids.clone());
-            end.hint_s = Some((hints.value_ms + 500) / 1_000);
+            end.hint_s = Some(hints.value_ms.saturating_add(500) / 1_000);
         }
         let clock = found.and_then(|found| Some((found.pattern, found.clock_ms?)));
         let repeat = clock
@@ -547,7 +548,7 @@ impl Assembler {
             // A timewait or destroyed socket: what its connection was is remembered here.
             let slot = &self.recent[cookie as usize % RECENT_SLOTS];
             if let Some((_, known)) = slot.as_ref().filter(|(known, _)| *known == cookie) {
-                ids = known.clone();
+                ids = Ids::clone(known);
             }
         }
         let reason = self.run.reasons.name(record.head.code).filter(|_| sent);

@@ -463,7 +463,9 @@ fn answers_for(client: &Hop, upstream: &Hop) -> bool {
 /// What came in at one side went out at the other, both ways.
 fn passed_on(a: &Hop, b: &Hop) -> bool {
     match (a.bytes, b.bytes) {
-        (Some((a_rx, a_tx)), Some((b_rx, b_tx))) => a_rx + a_tx > 0 && a_rx == b_tx && b_rx == a_tx,
+        (Some((a_rx, a_tx)), Some((b_rx, b_tx))) => {
+            (a_rx > 0 || a_tx > 0) && a_rx == b_tx && b_rx == a_tx
+        }
         _ => false,
     }
 }

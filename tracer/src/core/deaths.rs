@@ -127,7 +127,7 @@ impl Deaths {
         let recent_ns = if exits { RECENT_NS } else { PROMPT_NS };
         let sent = self
             .last_before(task, at_ns)
-            .filter(|sent| at_ns - sent.at_ns < recent_ns)
+            .filter(|sent| at_ns.saturating_sub(sent.at_ns) < recent_ns)
             .filter(|sent| match signal {
                 Some(signal) => signal == sent.signal,
                 None => ASKS.contains(&sent.signal.0),
@@ -151,8 +151,9 @@ impl Deaths {
     /// Whether `task` had just been told to abort when it closed a connection at `at_ns`: nobody
     /// ends in good order for that.
     pub fn aborts(&self, task: &Task, at_ns: u64) -> bool {
-        self.last_before(task, at_ns)
-            .is_some_and(|sent| at_ns - sent.at_ns < PROMPT_NS && sent.signal == SIGABRT)
+        self.last_before(task, at_ns).is_some_and(|sent| {
+            at_ns.saturating_sub(sent.at_ns) < PROMPT_NS && sent.signal == SIGABRT
+        })
     }
 
     /// The last signal that it had been sent at `at_ns`.

@@ -119,11 +119,11 @@ impl Rule<'_> {
 
     /// As `msecs_to_jiffies` rounds.
     fn jiffies(&self, ms: u64) -> u64 {
-        (ms * 1_000_000).div_ceil(self.jiffy_ns)
+        ms.saturating_mul(1_000_000).div_ceil(self.jiffy_ns)
     }
 
     fn ms(&self, jiffies: u64) -> u64 {
-        jiffies * self.jiffy_ns / 1_000_000
+        jiffies.saturating_mul(self.jiffy_ns) / 1_000_000
     }
 
     fn rto_max(&self) -> u64 {
@@ -162,19 +162,19 @@ impl Rule<'_> {
             ),
         };
         let since_ms = self.since_first_retransmission_ms();
-        let elapsed_ms = |at: u64| since_ms + self.ms(at - self.now());
+        let elapsed_ms = |at: u64| since_ms.saturating_add(self.ms(at.saturating_sub(self.now())));
         let mut rto = u64::from(timers.rto).max(1);
         let mut at = self.first(timers.due, rto);
         for _ in 0..TIMERS_MAX {
             if elapsed_ms(at) >= limit_ms {
                 return Some((at, by));
             }
-            rto = (rto * 2).min(self.rto_max());
+            rto = rto.saturating_mul(2).min(self.rto_max());
             let mut length = rto;
             if let Some(user_ms) = self.user_timeout_ms() {
-                length = length.min(self.jiffies(user_ms - elapsed_ms(at)));
+                length = length.min(self.jiffies(user_ms.saturating_sub(elapsed_ms(at))));
             }
-            at = expiry(at + length, at);
+            at = expiry(at.saturating_add(length), at);
         }
         None
     }
@@ -220,7 +220,7 @@ impl Rule<'_> {
             if let Some(user) = user {
                 length = length.min(user.saturating_sub(elapsed).max(TIMEOUT_MIN));
             }
-            at = expiry(at + length, at);
+            at = expiry(at.saturating_add(length), at);
         }
         None
     }
@@ -248,7 +248,7 @@ impl Rule<'_> {
                 }
                 _ => probes += 1,
             }
-            at = expiry(at + intvl, at);
+            at = expiry(at.saturating_add(intvl), at);
         }
         None
     }
@@ -267,8 +267,9 @@ pub fn last_heard(sock: &SockSnap) -> u32 {
 /// How long `retries` timeouts take that begin with `base` and double up to `max` (`tcp_model_timeout`).
 pub fn model_timeout(retries: u32, base: u64, max: u64) -> u64 {
     let doublings = (max / base.max(1)).checked_ilog2().unwrap_or(0);
-    let doubled = ((2u64 << retries.min(doublings)) - 1) * base;
-    doubled + u64::from(retries.saturating_sub(doublings)) * max
+    let doubled = ((2u64 << retries.min(doublings)) - 1).saturating_mul(base);
+    let at_most = u64::from(retries.saturating_sub(doublings)).saturating_mul(max);
+    doubled.saturating_add(at_most)
 }
 
 /// When a timer that is due at `due` expires if it was set at `set`: the timer wheel keeps later ones in
@@ -282,7 +283,7 @@ fn expiry(due: u64, set: u64) -> u64 {
         .find(|level| length < SLOTS << (level * STEP_BITS))
         .unwrap_or(LEVELS);
     let shift = level * STEP_BITS;
-    ((due >> shift) + 1) << shift
+    (due.saturating_add(1 << shift) >> shift) << shift
 }
 
 #[cfg(test)]
@@ -312,6 +313,19 @@ mod tests {
         }
         // TCP_RTO_MAX_MS of 8 s.
         assert_eq!(model_timeout(15, 50, 2_000) * 4, 12_600 + 10 * 8_000);
+    }
+
+    /// Whoever has a network namespace may set it there; older kernels have no limit.
+    #[test]
+    fn a_setting_without_sense_has_no_end() {
+        let mut stall = sample::stall();
+        stall.timers.retries2 = u32::MAX;
+        stall.timers.rto_max = u32::MAX;
+        let gives_up = gives_up(&stall, 1_000_000_000);
+        assert!(
+            gives_up.is_none_or(|end| end.in_ms > 1 << 40),
+            "{gives_up:?}"
+        );
     }
 
     #[test]

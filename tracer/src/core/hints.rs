@@ -176,7 +176,7 @@ impl View<'_> {
                 Some(Fit {
                     class,
                     value_ms,
-                    late: ms > value_ms + late_ms(value_ms),
+                    late: ms > value_ms.saturating_add(late_ms(value_ms)),
                     entry,
                 })
             })

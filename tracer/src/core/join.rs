@@ -165,7 +165,7 @@ impl Joiner {
         if let Some(earlier) = self.pending.remove(&cookie) {
             self.ready.push(earlier.finished);
         }
-        let deadline_ns = close_ns + if orphan { GRACE_NS } else { HELD_NS };
+        let deadline_ns = close_ns.saturating_add(if orphan { GRACE_NS } else { HELD_NS });
         let queue = if orphan {
             &mut self.soon
         } else {
@@ -184,7 +184,7 @@ impl Joiner {
     /// The descriptor of a socket is gone.
     pub fn destroyed(&mut self, body: &Destroyed) {
         let cookie = body.head.cookie;
-        let deadline_ns = body.head.ts_ns + GRACE_NS;
+        let deadline_ns = body.head.ts_ns.saturating_add(GRACE_NS);
         self.gone.push_back((deadline_ns, cookie));
         if let Some(pending) = self.pending.get_mut(&cookie) {
             pending.finished.io = IoErrors::of_destroyed(body);
@@ -244,7 +244,7 @@ impl Joiner {
     }
 
     fn hold(&mut self, record: Record) {
-        let deadline_ns = record.head.ts_ns + GRACE_NS;
+        let deadline_ns = record.head.ts_ns.saturating_add(GRACE_NS);
         self.held.push_back((deadline_ns, Box::new(record)));
     }
 
@@ -349,7 +349,7 @@ impl Joiner {
     /// The other end is in a listener's queue: who accepts it will be known soon.
     fn wait_for_accept(&mut self, mut finished: Finished, now_ns: u64) {
         let cookie = finished.close.head.cookie;
-        let deadline_ns = now_ns + HELD_NS;
+        let deadline_ns = now_ns.saturating_add(HELD_NS);
         finished.is_late = true;
         self.late.push_back((deadline_ns, cookie));
         self.pending.insert(

@@ -75,7 +75,9 @@ pub fn role(conn: &Conn, sock: &SockSnap) -> Role {
 fn sent_with_syn(conn: &Conn, sock: &SockSnap) -> u64 {
     let fin = matches!(local_fin(conn, sock), Fin::Unacked | Fin::Acked);
     let in_flight = u64::from(sock.snd_nxt.wrapping_sub(sock.snd_una));
-    (sock.bytes_acked + in_flight).saturating_sub(u64::from(fin))
+    sock.bytes_acked
+        .saturating_add(in_flight)
+        .saturating_sub(u64::from(fin))
 }
 
 /// The byte counts at TCP_CLOSE.
@@ -125,7 +127,9 @@ fn after_fin(conn: &Conn, sock: &SockSnap, fin: Fin) -> Option<u64> {
         conn.written_at_local_fin
     } else {
         let queued = u64::from(sock.write_seq.wrapping_sub(sock.snd_una));
-        (sock.bytes_acked + queued).saturating_sub(u64::from(fin != Fin::None))
+        sock.bytes_acked
+            .saturating_add(queued)
+            .saturating_sub(u64::from(fin != Fin::None))
     };
     if conn.has(flag::LOCAL_FIN) && conn.local_fin_ns < conn.peer_fin_ns {
         return Some(0);

@@ -54,8 +54,8 @@ fn days_from_civil(year: u64, month: u64, day: u64) -> u64 {
 }
 
 impl Timestamp {
-    /// Reads what [`Json::write`] writes, also with fewer digits of the second's fraction. Years
-    /// from 1970 to 2499.
+    /// Reads what [`Json::write`] writes, also with fewer digits of the second's fraction, from
+    /// 1970 to where the nanoseconds end in 2554.
     pub fn parse(text: &str) -> Option<Self> {
         let bytes = text.strip_suffix('Z')?.as_bytes();
         let number = |from: usize, digits: usize| {
@@ -83,17 +83,21 @@ impl Timestamp {
             }
             _ => return None,
         };
-        let real = (1970..2500).contains(&year)
+        let real = (1970..2555).contains(&year)
             && (1..=12).contains(&month)
             && (1..=31).contains(&day)
             && hour < 24
             && minute < 60
             && second < 60;
-        real.then(|| {
-            let days = days_from_civil(year, month, day);
-            let seconds = days * 86_400 + hour * 3600 + minute * 60 + second;
-            Timestamp(seconds * 1_000_000_000 + ns)
-        })
+        if !real {
+            return None;
+        }
+        let days = days_from_civil(year, month, day);
+        let seconds = days * 86_400 + hour * 3600 + minute * 60 + second;
+        seconds
+            .checked_mul(1_000_000_000)?
+            .checked_add(ns)
+            .map(Timestamp)
     }
 }
 
@@ -144,6 +148,7 @@ mod tests {
             (951_782_400_000_000_001, "2000-02-29T00:00:00.000000001Z"),
             (1_795_177_416_123_456_789, "2026-11-20T12:23:36.123456789Z"),
             (4_102_444_799_999_999_999, "2099-12-31T23:59:59.999999999Z"),
+            (u64::MAX, "2554-07-21T23:34:33.709551615Z"),
         ] {
             let mut out = Vec::new();
             Timestamp(ns).write(&mut out);

@@ -32,6 +32,10 @@ mod kind {
 /// Depth at which a chain of types or nested structs is taken for a loop in broken data.
 const MAX_DEPTH: usize = 32;
 
+/// Members that a search looks at: ten times those of the largest struct. Anonymous structs within each other would else
+/// keep it busy for ever in broken data.
+const MAX_MEMBERS: usize = 65_536;
+
 /// Where a field lies within its struct.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Field {
@@ -184,8 +188,9 @@ impl<'a> Btf<'a> {
             bitfield_bits: 0,
             bytes: 0,
         };
+        let mut left = MAX_MEMBERS;
         for part in path.split('.') {
-            let (member, id) = self.member(ty, part.as_bytes(), 0)?;
+            let (member, id) = self.member(ty, part.as_bytes(), 0, &mut left)?;
             found.bit_offset = found.bit_offset.checked_add(member.bit_offset)?;
             found.bitfield_bits = member.bitfield_bits;
             ty = self.strip(id)?;
@@ -199,11 +204,19 @@ impl<'a> Btf<'a> {
         Some(found)
     }
 
-    fn member(&self, ty: Type<'a>, name: &[u8], depth: usize) -> Option<(Field, u32)> {
+    /// `left`: how many members may still be looked at.
+    fn member(
+        &self,
+        ty: Type<'a>,
+        name: &[u8],
+        depth: usize,
+        left: &mut usize,
+    ) -> Option<(Field, u32)> {
         if depth > MAX_DEPTH || !matches!(ty.kind, kind::STRUCT | kind::UNION) {
             return None;
         }
         for index in 0..ty.vlen {
+            *left = left.checked_sub(1)?;
             let at = index * 12;
             let member_name = self.string(u32_at(ty.tail, at)?);
             let id = u32_at(ty.tail, at + 4)?;
@@ -226,7 +239,7 @@ impl<'a> Btf<'a> {
             }
             if member_name.is_empty()
                 && let Some(inner) = self.strip(id)
-                && let Some((mut found, id)) = self.member(inner, name, depth + 1)
+                && let Some((mut found, id)) = self.member(inner, name, depth + 1, left)
             {
                 found.bit_offset = found.bit_offset.checked_add(field.bit_offset)?;
                 return Some((found, id));

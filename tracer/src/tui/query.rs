@@ -82,7 +82,7 @@ fn list<T: PartialEq>(
     text: &str,
     parse: fn(&str) -> Result<T, String>,
 ) -> Result<(), String> {
-    for item in text.split(',') {
+    for item in text.split(',').map(str::trim) {
         let value = parse(item).map_err(|form| format!("{item:?}: {form}"))?;
         if !into.contains(&value) {
             into.push(value);

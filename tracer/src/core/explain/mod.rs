@@ -423,11 +423,11 @@ impl Teller<'_> {
             }
             Reason::FinPeerRst | Reason::ConnectRefused | Reason::ConnectTimeout => String::new(),
             Reason::AbortUnread | Reason::AbortLinger0 | Reason::Disconnect
-                if unacked + unsent > 0 =>
+                if unacked > 0 || unsent > 0 =>
             {
                 format!(
                     "{} that it had written were not delivered.",
-                    Bytes(unacked + unsent)
+                    Bytes(unacked.saturating_add(unsent))
                 )
             }
             _ if self.stuck() => format!(
@@ -506,7 +506,7 @@ impl Display for Span {
         match ms {
             0..1000 => write!(f, "{ms} ms"),
             1000..120_000 => {
-                let tenths = (ms + 50) / 100;
+                let tenths = ms.saturating_add(50) / 100;
                 write!(f, "{}.{} s", tenths / 10, tenths % 10)
             }
             120_000..7_200_000 => write!(f, "{} min {} s", ms / 60_000, ms % 60_000 / 1000),
