@@ -16,6 +16,7 @@ mod filters;
 mod fleet;
 mod healthy;
 mod heartbeat;
+mod hostile;
 #[path = "../json_schema/mod.rs"]
 mod json_schema;
 mod lab;
@@ -27,6 +28,7 @@ mod packages;
 mod pairs;
 mod pipelines;
 mod pooled;
+mod privilege;
 mod resets;
 mod rows;
 mod servers;
@@ -75,6 +77,7 @@ fn main() {
 
     let tests = [
         cli::tests(),
+        privilege::tests(),
         commands::tests(),
         completions::tests(),
         doctor::tests(),
@@ -93,6 +96,7 @@ fn main() {
         chains::tests(),
         healthy::tests(),
         names::tests(),
+        hostile::tests(),
         packages::tests(),
         servers::tests(),
         service::tests(),

@@ -46,7 +46,7 @@ pub fn tests() -> Vec<Test> {
 const V1: &str = "/sys/fs/cgroup/memory";
 
 /// The v2 hierarchy, alone or beside v1.
-fn v2() -> PathBuf {
+pub fn v2() -> PathBuf {
     let unified = Path::new("/sys/fs/cgroup/unified");
     let beside = unified.join("cgroup.procs").exists();
     let mount = if beside {
@@ -58,7 +58,7 @@ fn v2() -> PathBuf {
 }
 
 /// A cgroup, gone with the test.
-struct Cgroup {
+pub struct Cgroup {
     folders: Vec<PathBuf>,
     /// Those that were not there before, outer ones first.
     made: Vec<PathBuf>,
@@ -66,10 +66,15 @@ struct Cgroup {
 
 impl Cgroup {
     fn new(mounts: &[PathBuf], path: &str) -> Cgroup {
+        Cgroup::at(mounts, Path::new(path))
+    }
+
+    /// Also where it is no text.
+    pub fn at(mounts: &[PathBuf], path: &Path) -> Cgroup {
         let mut made = Vec::new();
         for mount in mounts {
             let mut folder = mount.clone();
-            for part in path.split('/') {
+            for part in path {
                 folder.push(part);
                 if !folder.exists() {
                     fs::create_dir(&folder).expect("cgroups need root");
@@ -79,6 +84,11 @@ impl Cgroup {
         }
         let folders = mounts.iter().map(|mount| mount.join(path)).collect();
         Cgroup { folders, made }
+    }
+
+    /// In the first hierarchy.
+    pub fn folder(&self) -> &Path {
+        &self.folders[0]
     }
 
     fn take(&self, agent: &Agent) {
@@ -103,7 +113,7 @@ impl Drop for Cgroup {
 }
 
 /// Container ids that no other test has.
-fn id(digit: char) -> String {
+pub fn id(digit: char) -> String {
     format!("{:08x}{}", std::process::id(), digit.to_string().repeat(56))
 }
 

@@ -139,6 +139,11 @@ impl Tracer {
         Tracer::begin(args, |command| netns.take_in(command))
     }
 
+    /// As somebody else: `who` changes the command, which has its arguments then.
+    pub fn start_as(who: impl FnOnce(&mut Command)) -> Tracer {
+        Tracer::begin(&[], who)
+    }
+
     fn begin(args: &[&str], place: impl FnOnce(&mut Command)) -> Tracer {
         let mut all = vec!["-o", "json"];
         all.extend(args);
