@@ -4,7 +4,9 @@ mod apt;
 mod bench;
 mod cargo;
 mod command;
+mod deny;
 mod dist;
+mod fuzz;
 mod picture;
 mod run;
 mod test;
@@ -46,6 +48,8 @@ enum Chore {
     BenchChurn { connections: u32 },
     /// Make the packages: Debian package, tarball, container image, all of a static binary
     Dist(dist::Options),
+    /// Look for input that tracer does not stand, by libFuzzer
+    Fuzz(fuzz::Options),
     /// Check the house rules
     Tidy,
     /// Run the live tests on other kernels, in virtual machines
@@ -61,6 +65,7 @@ fn main() -> Result<ExitCode> {
         Chore::BenchHold { connections } => bench::hold(connections),
         Chore::BenchChurn { connections } => bench::churn(connections),
         Chore::Dist(options) => dist::dist(&options),
+        Chore::Fuzz(options) => fuzz::fuzz(&options),
         Chore::Tidy => tidy::report(),
         Chore::Vm(options) => vm::vm(&options),
     }

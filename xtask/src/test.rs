@@ -21,7 +21,7 @@ use anyhow::Result;
 use crate::{
     cargo::{Built, built, cargo, workspace},
     command::{self, say},
-    tidy,
+    deny, fuzz, tidy,
     toolchain::{self, choice::Choice},
 };
 use libtest::Listener;
@@ -35,6 +35,10 @@ const COMPILE: Duration = Duration::from_secs(30 * 60);
 /// For a program of unprivileged tests.
 const UNPRIVILEGED: Duration = Duration::from_secs(10 * 60);
 
+/// For a fuzz target, with --long.
+const FUZZ_SECONDS: u32 = 600;
+const FUZZ: Duration = Duration::from_secs(FUZZ_SECONDS as u64 + 120);
+
 /// The workspace without the part that only compiles for the BPF target.
 const USER_SPACE: [&str; 3] = ["--workspace", "--exclude", "tracer-ebpf"];
 
@@ -46,7 +50,7 @@ pub struct Options {
     /// Run the ignored tests too: they take long
     #[arg(long)]
     long: bool,
-    /// Run only tests whose names contain this (the steps fmt, tidy, clippy, clippy-ebpf are tests too)
+    /// Run only tests whose names contain this (the steps fmt, tidy, clippy, clippy-ebpf, deny, advisories are tests too)
     #[arg(long, value_name = "SUBSTR")]
     filter: Option<String>,
     /// Leave out the live tests, which need root
@@ -62,11 +66,13 @@ pub fn test(options: &Options) -> Result<ExitCode> {
     };
     session.check_sources();
     session.lint(&toolchain);
+    session.deny();
     let (live, unprivileged): (Vec<_>, Vec<_>) = session
         .build()
         .into_iter()
         .partition(|program| program.target == live::TARGET);
     session.unprivileged(&unprivileged);
+    session.fuzz();
     session.live(&live);
     if let Some(part) = &options.filter
         && session.tally.is_empty()
@@ -137,6 +143,50 @@ impl Session<'_> {
             self.step("clippy-ebpf", COMPILE, &mut clippy);
         } else {
             self.skip_step("clippy-ebpf", "the eBPF toolchain has no clippy");
+        }
+    }
+
+    /// Licences, duplicates and sources of other people's crates; known faults, where their list can be had.
+    fn deny(&mut self) {
+        if !self.wants(deny::STEP) && !self.wants(deny::ADVISORIES) {
+            return;
+        }
+        match deny::tool() {
+            Ok(tool) => {
+                self.step(deny::STEP, SHORT, &mut deny::check(&tool));
+                match deny::fetch(&tool) {
+                    Ok(()) => self.step(deny::ADVISORIES, SHORT, &mut deny::advisories(&tool)),
+                    Err(lack) => self.skip_step(deny::ADVISORIES, &lack.to_string()),
+                }
+            }
+            Err(lack) => {
+                self.skip_step(deny::STEP, &lack.to_string());
+                self.skip_step(deny::ADVISORIES, &lack.to_string());
+            }
+        }
+    }
+
+    /// The fuzz targets, each for long; for a moment they run among the other tests.
+    fn fuzz(&mut self) {
+        let wanted: Vec<_> = fuzz::names()
+            .map(|name| (name, format!("fuzz-{name}")))
+            .collect();
+        if !self.options.long || !wanted.iter().any(|(_, step)| self.wants(step)) {
+            return;
+        }
+        let fuzzers = match fuzz::build() {
+            Ok(fuzzers) => fuzzers,
+            Err(error) => {
+                return self
+                    .tally
+                    .fail("building the fuzz targets", format!("{error:#}"));
+            }
+        };
+        for (name, step) in wanted {
+            match fuzz::fuzzer(&fuzzers, name, FUZZ_SECONDS) {
+                Ok(mut fuzzer) => self.step(&step, FUZZ, &mut fuzzer),
+                Err(error) => self.tally.fail(&step, format!("{error:#}")),
+            }
         }
     }
 

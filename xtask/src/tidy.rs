@@ -1,6 +1,7 @@
 //! `cargo xtask tidy`: the house rules that no compiler checks, as functions from the tracked files to faults.
 //! What each rule allows and denies stands in one table at its top.
 
+mod dependencies;
 mod headers;
 mod layout;
 mod lexer;
@@ -85,6 +86,7 @@ pub fn report() -> Result<ExitCode> {
 pub fn check() -> Result<Vec<Fault>> {
     let files = tracked()?;
     let mut faults = Vec::new();
+    faults.extend(dependencies::faults(&files, &dependencies::named()?));
     faults.extend(layout::faults(&files));
     faults.extend(purity::faults(&files));
     faults.extend(unsafety::faults(&files));
