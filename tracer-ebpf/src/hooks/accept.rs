@@ -5,7 +5,7 @@
 //! fields: task_struct.files → fdt → fd[ret] → file.private_data → socket.sk; of a child of fast
 //!         open those of conns::meet
 //!
-//! The exit side, so that an accept which was waiting when tracing began counts too. io_uring's
+//! Where the function cannot be hooked (accept_calls.rs). The exit side, so that an accept which was waiting when tracing began counts too. io_uring's
 //! accept is no call: the first send or receive tells its owner.
 
 use core::ffi::c_void;

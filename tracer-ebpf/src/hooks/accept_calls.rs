@@ -4,10 +4,8 @@
 //! context: process, or an io_uring worker of it
 //! fields: of a child of fast open those of conns::meet
 //!
-//! Where the accept tracepoints cannot be had. The socket is told before it has a descriptor; a
+//! The first choice: only accept pays for it. The socket is told before it has a descriptor; a
 //! kernel thread that accepts is nobody.
-
-use core::ffi::c_void;
 
 use aya_ebpf::{
     macros::{fexit, kretprobe},
@@ -18,26 +16,27 @@ use crate::{conns, links, read::Pointer, sock::Sock, task};
 
 #[fexit(function = "inet_csk_accept")]
 pub fn csk_accept(ctx: FExitContext) -> i32 {
-    accepted(ctx.arg(4))
+    accepted(Pointer::typed(ctx.arg(4)))
 }
 
 #[fexit(function = "inet_csk_accept")]
 pub fn csk_accept_arg(ctx: FExitContext) -> i32 {
-    accepted(ctx.arg(2))
+    accepted(Pointer::typed(ctx.arg(2)))
 }
 
 #[kretprobe]
 pub fn probe_accept(ctx: RetProbeContext) -> i32 {
-    accepted(ctx.ret())
+    accepted(Pointer::untyped(ctx.ret()))
 }
 
 #[inline(always)]
-fn accepted(sk: *const c_void) -> i32 {
+fn accepted(sk: Pointer) -> i32 {
     if !sk.is_null()
         && let Some(owner) = task::current()
     {
-        conns::accepted(Sock::new(Pointer::untyped(sk)), owner);
-        links::accepted(sk as u64);
+        let sk = Sock::new(sk);
+        conns::accepted(sk, owner);
+        links::accepted(sk.key());
     }
     0
 }

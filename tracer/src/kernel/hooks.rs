@@ -214,6 +214,10 @@ pub const SIGNALS: [Signal; 13] = [
         name: "accept",
         blind: Some("owners of accepted sockets before their first send or receive"),
         ways: &[
+            functions(&[part("csk_accept_arg", At::Fexit("inet_csk_accept", 2))]),
+            functions(&[part("csk_accept", At::Fexit("inet_csk_accept", 4))]),
+            probes(&[part("probe_accept", At::Kretprobe("inet_csk_accept", None))]),
+            // Last: while a tracepoint of a call is on, every call of every process takes the kernel's slow way.
             tracepoint(&[
                 part("exit_accept", At::Tracepoint("syscalls", "sys_exit_accept")),
                 part(
@@ -221,9 +225,6 @@ pub const SIGNALS: [Signal; 13] = [
                     At::Tracepoint("syscalls", "sys_exit_accept4"),
                 ),
             ]),
-            functions(&[part("csk_accept_arg", At::Fexit("inet_csk_accept", 2))]),
-            functions(&[part("csk_accept", At::Fexit("inet_csk_accept", 4))]),
-            probes(&[part("probe_accept", At::Kretprobe("inet_csk_accept", None))]),
         ],
     },
     Signal {
