@@ -9,6 +9,7 @@ use tracer::{
         assemble::{Assembler, Run},
         chain::Others,
         classify::{Evidence, classify},
+        clean::clean,
         decode::{Told, decode},
         filter::Filter,
         join::{Finished, Joined, Joiner},
@@ -46,7 +47,7 @@ fn closed(number: u64) -> Record {
         ..Task::NONE
     };
     let mut addr = [0; 16];
-    addr[..4].copy_from_slice(&[10, 0, 0, 1]);
+    addr[10..].copy_from_slice(&[0xff, 0xff, 10, 0, 0, 1]);
     Record {
         head: Head {
             ts_ns: begun_ns + 400_000,
@@ -175,12 +176,14 @@ fn assembler() -> Assembler {
 
 fn events(name: &str) -> Vec<Event> {
     let mut assembler = assembler();
-    records(name)
+    let events: Vec<_> = records(name)
         .into_iter()
         .filter_map(|record| {
             assembler.assemble(Joined::End(finished(record)), &mut Nobody, &mut Nobody)
         })
-        .collect()
+        .collect();
+    assert_eq!(clean(&events[0]), name == "closed", "{:?}", events[0]);
+    events
 }
 
 #[divan::bench(args = names())]

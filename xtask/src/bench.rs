@@ -3,10 +3,13 @@
 //! Runs alternate: untraced, each tracer, untraced again, and so on. A tracer's share is its rate against the mean of
 //! the untraced runs before and after it; the table has medians and the spread. Nothing else should run meanwhile.
 
+mod delay;
 mod footprint;
 mod load;
+mod own;
 mod programs;
 mod report;
+mod soak;
 mod tracers;
 
 use std::{
@@ -26,6 +29,7 @@ use crate::{
     run, toolchain,
 };
 use load::Load;
+pub use own::Own;
 use report::Report;
 use tracers::Tracer;
 
@@ -48,9 +52,12 @@ pub struct Options {
     /// Only what each BPF program costs
     #[arg(long)]
     programs: bool,
-    /// Connections that are held open to measure memory
+    /// Connections that are held open to measure memory, and beside the load that needs idle ones
     #[arg(long, default_value_t = 100_000)]
     idle: usize,
+    /// Nothing but a long run at half load, this many minutes: is all flat, and what is left at the end
+    #[arg(long, value_name = "MINUTES")]
+    soak: Option<u64>,
     /// Also write everything that was measured to this file, as JSON
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
@@ -70,6 +77,13 @@ pub fn bench(options: &Options) -> Result<ExitCode> {
     let folder = workspace().join("target/bench");
     fs::create_dir_all(&folder)
         .with_context(|| format!("cannot make the folder {}", folder.display()))?;
+    if let Some(minutes) = options.soak {
+        print!(
+            "{}",
+            soak::run(&binary, &folder, Duration::from_secs(60 * minutes))?
+        );
+        return Ok(ExitCode::SUCCESS);
+    }
     let report = measure(options, &binary, &folder)?;
     let mut out = io::stdout().lock();
     report
@@ -95,6 +109,18 @@ pub fn hold(connections: usize) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
+/// One of our own loads, its serving end.
+pub fn serve(own: Own) -> Result<ExitCode> {
+    own::serve(own)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// One of our own loads, its driving end: prints the rate.
+pub fn drive(own: Own, seconds: u64) -> Result<ExitCode> {
+    println!("{}", own::drive(own, Duration::from_secs(seconds))?);
+    Ok(ExitCode::SUCCESS)
+}
+
 fn measure(options: &Options, binary: &Path, folder: &Path) -> Result<Report> {
     let chosen = |part: &Option<String>, name: &str| {
         part.as_ref()
@@ -110,7 +136,7 @@ fn measure(options: &Options, binary: &Path, folder: &Path) -> Result<Report> {
         if options.programs || !chosen(&options.load, kind.name()) {
             continue;
         }
-        let load = Load::start(*kind, folder)?;
+        let load = Load::start(*kind, folder, options.idle)?;
         say(format!("{}: warms up", kind.name()));
         load.rate(duration)?;
         for round in 1..=options.rounds {
@@ -122,8 +148,15 @@ fn measure(options: &Options, binary: &Path, folder: &Path) -> Result<Report> {
             let mut before = load.rate(duration)?;
             for tracer in &tracers {
                 let running = tracer.start(folder)?;
+                let handled = kind.is_churn().then(|| load.handled()).transpose()?;
                 let rate = load.rate(duration)?;
-                let taken = running.stop()?;
+                // Its own page is one more than the load; the first page's is the tracer's to tell.
+                let handled = match handled {
+                    Some(before) => Some(load.handled()? - before + 1),
+                    None => None,
+                };
+                let mut taken = running.stop()?;
+                taken.handled = handled;
                 let after = load.rate(duration)?;
                 report.add(*kind, tracer.name, (before + after) / 2.0, rate, taken);
                 before = after;
@@ -135,6 +168,7 @@ fn measure(options: &Options, binary: &Path, folder: &Path) -> Result<Report> {
     }
     if options.load.is_none() && !options.programs {
         report.footprint = Some(footprint::measure(binary, folder, options.idle)?);
+        report.delays_ms = delay::measure(binary)?;
     }
     Ok(report)
 }

@@ -46,6 +46,12 @@ enum Chore {
     /// Open and end connections, for bench
     #[command(hide = true)]
     BenchChurn { connections: u32 },
+    /// Serve one of bench's own loads
+    #[command(hide = true)]
+    BenchServe { own: bench::Own },
+    /// Drive one of bench's own loads
+    #[command(hide = true)]
+    BenchDrive { own: bench::Own, seconds: u64 },
     /// Make the packages: Debian package, tarball, container image, all of a static binary
     Dist(dist::Options),
     /// Look for input that tracer does not stand, by libFuzzer
@@ -64,6 +70,8 @@ fn main() -> Result<ExitCode> {
         Chore::Bench(options) => bench::bench(&options),
         Chore::BenchHold { connections } => bench::hold(connections),
         Chore::BenchChurn { connections } => bench::churn(connections),
+        Chore::BenchServe { own } => bench::serve(own),
+        Chore::BenchDrive { own, seconds } => bench::drive(own, seconds),
         Chore::Dist(options) => dist::dist(&options),
         Chore::Fuzz(options) => fuzz::fuzz(&options),
         Chore::Tidy => tidy::report(),

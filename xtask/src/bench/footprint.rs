@@ -25,8 +25,11 @@ pub struct Footprint {
     pub resident_bytes: u64,
     /// The same without connections.
     pub resident_before_bytes: u64,
-    /// From exec to `start`, with that many sockets to scan.
+    /// The maps, as the kernel counts them.
+    pub maps_bytes: u64,
+    /// From exec to `start`, with that many sockets to scan, and with next to none.
     pub start_ms: f64,
+    pub start_before_ms: f64,
     pub replayed_events_per_s: f64,
 }
 
@@ -37,6 +40,7 @@ pub fn measure(binary: &Path, folder: &Path, connections: usize) -> Result<Footp
     let tracer = Tracer::all(binary).remove(0);
     let empty = tracer.start(folder)?;
     let resident_before_bytes = resident(empty.pid())?;
+    let start_before = empty.start.context("it has not started")?;
     empty.stop()?;
     let held = hold(connections)?;
     let running = tracer.start(folder)?;
@@ -44,13 +48,15 @@ pub fn measure(binary: &Path, folder: &Path, connections: usize) -> Result<Footp
     thread::sleep(Duration::from_secs(1));
     let resident_bytes = resident(running.pid())?;
     let start = running.start.context("it has not started")?;
-    running.stop()?;
+    let maps_bytes = running.stop()?.maps_bytes;
     drop(held);
     Ok(Footprint {
         connections,
         resident_bytes,
         resident_before_bytes,
+        maps_bytes,
         start_ms: start.as_secs_f64() * 1_000.0,
+        start_before_ms: start_before.as_secs_f64() * 1_000.0,
         replayed_events_per_s: replay(binary, folder)?,
     })
 }
@@ -59,7 +65,7 @@ pub fn measure(binary: &Path, folder: &Path, connections: usize) -> Result<Footp
 const PER_PROCESS: usize = 8_000;
 
 /// Processes that hold connections, until they are dropped.
-struct Holders(Vec<Child>);
+pub struct Holders(Vec<Child>);
 
 impl Drop for Holders {
     fn drop(&mut self) {
@@ -71,7 +77,7 @@ impl Drop for Holders {
     }
 }
 
-fn hold(connections: usize) -> Result<Holders> {
+pub fn hold(connections: usize) -> Result<Holders> {
     let own = std::env::current_exe().context("where is this program?")?;
     let mut holders = Holders(Vec::new());
     for first in (0..connections).step_by(PER_PROCESS) {
@@ -120,7 +126,7 @@ pub fn hold_here(connections: usize) -> Result<()> {
 }
 
 /// Anonymous memory: the maps are the kernel's, the ring buffer is mapped from there.
-fn resident(pid: u32) -> Result<u64> {
+pub fn resident(pid: u32) -> Result<u64> {
     let path = format!("/proc/{pid}/status");
     let status = fs::read_to_string(&path).with_context(|| format!("cannot read {path}"))?;
     let kib = |key: &str| {
@@ -136,7 +142,7 @@ fn resident(pid: u32) -> Result<u64> {
 /// Records a few seconds of churn, then replays it to nowhere, on one CPU.
 fn replay(binary: &Path, folder: &Path) -> Result<f64> {
     let recording = folder.join("recording.ndjson");
-    let load = Load::start(Kind::Churn, folder)?;
+    let load = Load::start(Kind::Churn, folder, 0)?;
     let file = File::create(&recording).context("cannot make a recording")?;
     let mut tracer = Command::new(binary)
         .args(["-o", "json", "--for", &format!("{}s", RECORD_FOR.as_secs())])

@@ -1,8 +1,10 @@
 //! The loads: nginx and wrk, with and without a new connection for every request, on loopback and over a veth pair,
-//! and large answers.
+//! large answers, many idle connections; and our own.
 
 use std::{
     fs::{self, File},
+    io::{BufRead as _, BufReader, Read as _, Write as _},
+    net::TcpStream,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     thread::sleep,
@@ -11,6 +13,10 @@ use std::{
 
 use anyhow::{Context as _, Result, bail};
 
+use super::{
+    footprint::{self, Holders},
+    own::{self, Own},
+};
 use crate::command;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,32 +24,63 @@ pub enum Kind {
     Churn,
     ChurnVeth,
     KeepAlive,
+    /// The same beside many connections that do nothing.
+    Idle,
     Large,
+    Own(Own),
 }
 
 impl Kind {
-    pub const ALL: &[Kind] = &[Kind::Churn, Kind::ChurnVeth, Kind::KeepAlive, Kind::Large];
+    pub const ALL: &[Kind] = &[
+        Kind::Churn,
+        Kind::ChurnVeth,
+        Kind::KeepAlive,
+        Kind::Idle,
+        Kind::Large,
+        Kind::Own(Own::Splice),
+        Kind::Own(Own::Accepts),
+        Kind::Own(Own::Resets),
+    ];
 
     pub fn name(self) -> &'static str {
         match self {
             Kind::Churn => "a new connection per request, loopback",
             Kind::ChurnVeth => "a new connection per request, veth",
             Kind::KeepAlive => "kept connections, loopback",
+            Kind::Idle => "kept connections beside idle ones, loopback",
             Kind::Large => "8 MiB answers by sendfile, loopback",
+            Kind::Own(Own::Splice) => "one connection fed by splice, loopback",
+            Kind::Own(Own::Accepts) => "accepted and closed at once, loopback",
+            Kind::Own(Own::Resets) => "connected and reset at once, loopback",
         }
+    }
+
+    /// What its rate counts.
+    pub fn unit(self) -> &'static str {
+        match self {
+            Kind::Own(Own::Splice) => "MiB/s",
+            Kind::Own(_) => "connections/s",
+            _ => "requests/s",
+        }
+    }
+
+    /// Whether every request of nginx is a connection of its own, so that its count is that of the ends.
+    pub fn is_churn(self) -> bool {
+        matches!(self, Kind::Churn | Kind::ChurnVeth)
     }
 }
 
 /// The size of a large answer.
 const LARGE_BYTES: u64 = 8 << 20;
 
-/// nginx at work.
+/// A server at work.
 pub struct Load {
     kind: Kind,
-    nginx: Child,
+    server: Child,
     /// The namespace of the client, where there is one.
     netns: Option<Netns>,
-    url: String,
+    address: &'static str,
+    _idle: Option<Holders>,
 }
 
 /// A namespace of the client's, with a veth pair to ours.
@@ -51,10 +88,11 @@ struct Netns {
     name: String,
 }
 
-const PORT: u16 = 18_099;
+pub const PORT: u16 = 18_099;
 
 impl Load {
-    pub fn start(kind: Kind, folder: &Path) -> Result<Load> {
+    /// `idle`: connections that are held beside [`Kind::Idle`].
+    pub fn start(kind: Kind, folder: &Path, idle: usize) -> Result<Load> {
         let netns = match kind {
             Kind::ChurnVeth => Some(Netns::new()?),
             _ => None,
@@ -63,49 +101,34 @@ impl Load {
             Some(_) => SERVER,
             None => "127.0.0.1",
         };
-        let large = folder.join("large");
-        if kind == Kind::Large {
-            let file = File::create(&large).context("cannot make the large file")?;
-            file.set_len(LARGE_BYTES)
-                .context("cannot fill the large file")?;
-        }
-        let conf = folder.join("nginx.conf");
-        fs::write(&conf, config(kind, folder, address))
-            .with_context(|| format!("cannot write {}", conf.display()))?;
-        let log = File::create(folder.join("nginx.log")).context("cannot make nginx.log")?;
-        let nginx = Command::new("nginx")
-            .arg("-c")
-            .arg(&conf)
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(log)
-            .spawn()
-            .context("cannot start nginx")?;
-        let load = Load {
-            kind,
-            nginx,
-            netns,
-            url: format!(
-                "http://{address}:{PORT}/{}",
-                if kind == Kind::Large { "large" } else { "" }
-            ),
+        let held = match kind {
+            Kind::Idle => Some(footprint::hold(idle)?),
+            _ => None,
         };
-        let until = Instant::now() + Duration::from_secs(10);
-        while std::net::TcpStream::connect((address, PORT)).is_err() {
-            if Instant::now() > until {
-                bail!(
-                    "nginx does not listen on {address}:{PORT}; see {}",
-                    folder.join("nginx.log").display()
-                );
-            }
-            sleep(Duration::from_millis(50));
-        }
-        Ok(load)
+        let server = match kind {
+            Kind::Own(own) => serve(own)?,
+            _ => nginx(kind, folder, address)?,
+        };
+        Ok(Load {
+            kind,
+            server,
+            netns,
+            address,
+            _idle: held,
+        })
     }
 
-    /// Requests a second.
+    /// Requests, connections or MiB a second.
     pub fn rate(&self, duration: Duration) -> Result<f64> {
-        let connections = if self.kind == Kind::Large { "8" } else { "64" };
+        let seconds = duration.as_secs().to_string();
+        if let Kind::Own(own) = self.kind {
+            let text = command::read(this()?.args(["bench-drive", own.name(), &seconds]))?;
+            return text
+                .trim()
+                .parse()
+                .with_context(|| format!("no rate: {text}"));
+        }
+        let large = self.kind == Kind::Large;
         let mut command = match &self.netns {
             Some(netns) => {
                 let mut command = Command::new("ip");
@@ -115,19 +138,88 @@ impl Load {
             None => Command::new("wrk"),
         };
         command
-            .args(["-t2", "-c", connections, "-d"])
-            .arg(format!("{}s", duration.as_secs()))
-            .arg(&self.url);
+            .args(["-t2", "-c", if large { "8" } else { "64" }, "-d"])
+            .arg(format!("{seconds}s"))
+            .arg(format!(
+                "http://{}:{PORT}/{}",
+                self.address,
+                if large { "large" } else { "" }
+            ));
         let text = command::read(&mut command)?;
         parse_rate(&text).with_context(|| format!("wrk said no rate:\n{text}"))
     }
+
+    /// Connections that nginx has handled so far, this one included.
+    pub fn handled(&self) -> Result<u64> {
+        let mut stream = TcpStream::connect((self.address, PORT)).context("cannot reach nginx")?;
+        stream.write_all(b"GET /status HTTP/1.0\r\n\r\n")?;
+        let mut answer = String::new();
+        stream
+            .read_to_string(&mut answer)
+            .context("cannot read what nginx has counted")?;
+        parse_handled(&answer)
+            .with_context(|| format!("nginx's status is not understood:\n{answer}"))
+    }
+}
+
+fn this() -> Result<Command> {
+    Ok(Command::new(
+        std::env::current_exe().context("where is this program?")?,
+    ))
+}
+
+fn serve(own: Own) -> Result<Child> {
+    let mut child = this()?
+        .args(["bench-serve", own.name()])
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .spawn()
+        .context("cannot start a server")?;
+    let mut said = String::new();
+    let stdout = child.stdout.take().context("no pipe")?;
+    BufReader::new(stdout).read_line(&mut said)?;
+    if said.trim() != own::READY {
+        bail!("the server of the load did not start");
+    }
+    Ok(child)
+}
+
+fn nginx(kind: Kind, folder: &Path, address: &str) -> Result<Child> {
+    if kind == Kind::Large {
+        let file = File::create(folder.join("large")).context("cannot make the large file")?;
+        file.set_len(LARGE_BYTES)
+            .context("cannot fill the large file")?;
+    }
+    let conf = folder.join("nginx.conf");
+    fs::write(&conf, config(kind, folder, address))
+        .with_context(|| format!("cannot write {}", conf.display()))?;
+    let log = File::create(folder.join("nginx.log")).context("cannot make nginx.log")?;
+    let nginx = Command::new("nginx")
+        .arg("-c")
+        .arg(&conf)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(log)
+        .spawn()
+        .context("cannot start nginx")?;
+    let until = Instant::now() + Duration::from_secs(10);
+    while TcpStream::connect((address, PORT)).is_err() {
+        if Instant::now() > until {
+            bail!(
+                "nginx does not listen on {address}:{PORT}; see {}",
+                folder.join("nginx.log").display()
+            );
+        }
+        sleep(Duration::from_millis(50));
+    }
+    Ok(nginx)
 }
 
 impl Drop for Load {
     fn drop(&mut self) {
-        let pid = nix::unistd::Pid::from_raw(self.nginx.id() as i32);
+        let pid = nix::unistd::Pid::from_raw(self.server.id() as i32);
         let _ = nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM);
-        let _ = self.nginx.wait();
+        let _ = self.server.wait();
     }
 }
 
@@ -138,9 +230,15 @@ fn parse_rate(text: &str) -> Option<f64> {
     line.trim().parse().ok()
 }
 
+/// Of "server accepts handled requests", the second number of the line below.
+fn parse_handled(text: &str) -> Option<u64> {
+    let mut lines = text.lines().skip_while(|line| !line.contains("handled"));
+    lines.nth(1)?.split_ascii_whitespace().nth(1)?.parse().ok()
+}
+
 fn config(kind: Kind, folder: &Path, address: &str) -> String {
     let keepalive = match kind {
-        Kind::KeepAlive => "keepalive_timeout 60; keepalive_requests 100000000;",
+        Kind::KeepAlive | Kind::Idle => "keepalive_timeout 60; keepalive_requests 100000000;",
         _ => "keepalive_timeout 0;",
     };
     let root: PathBuf = folder.to_owned();
@@ -153,6 +251,7 @@ fn config(kind: Kind, folder: &Path, address: &str) -> String {
          uwsgi_temp_path {0}; scgi_temp_path {0};\n\
          server {{ listen {address}:{PORT} reuseport backlog=4096;\n\
          location / {{ return 200 \"hello\"; }}\n\
+         location = /status {{ stub_status; }}\n\
          location = /large {{ root {0}; }} }} }}\n",
         root.display()
     )
@@ -191,12 +290,20 @@ impl Drop for Netns {
 
 #[cfg(test)]
 mod tests {
-    use super::parse_rate;
+    use super::{parse_handled, parse_rate};
 
     #[test]
     fn the_rate_is_taken_from_what_wrk_says() {
         let text = "Running 1s test\n  30000 requests in 1.00s\nRequests/sec:  29875.51\nTransfer/sec: 5MB\n";
         assert_eq!(parse_rate(text), Some(29_875.51));
         assert_eq!(parse_rate("unable to connect"), None);
+    }
+
+    #[test]
+    fn what_nginx_has_handled_is_its_second_count() {
+        let text =
+            "Active connections: 1 \nserver accepts handled requests\n 12 11 10 \nReading: 0\n";
+        assert_eq!(parse_handled(text), Some(11));
+        assert_eq!(parse_handled("404"), None);
     }
 }

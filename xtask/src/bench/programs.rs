@@ -42,7 +42,7 @@ const ALONE: u32 = 12_000;
 
 /// Runs tracer with the kernel's counters on. They cost some 50 ns a run themselves.
 pub fn measure(binary: &Path, folder: &Path, duration: Duration) -> Result<Vec<Program>> {
-    let load = Load::start(Kind::Churn, folder)?;
+    let load = Load::start(Kind::Churn, folder, 0)?;
     let churn = || Ok(load.rate(duration)? * duration.as_secs_f64());
     let mut programs = counted(binary, folder, churn)?;
     drop(load);

@@ -1,7 +1,6 @@
 //! What was measured, as a table for people and as JSON.
 
 use std::{
-    collections::BTreeMap,
     fs,
     io::{self, Write},
 };
@@ -26,6 +25,8 @@ pub struct Report {
     runs: Vec<(Kind, &'static str, Vec<Run>)>,
     pub programs: Vec<Program>,
     pub footprint: Option<Footprint>,
+    /// From an end to its line, in order.
+    pub delays_ms: Vec<f64>,
 }
 
 impl Report {
@@ -40,6 +41,7 @@ impl Report {
             runs: Vec::new(),
             programs: Vec::new(),
             footprint: None,
+            delays_ms: Vec::new(),
         })
     }
 
@@ -72,22 +74,28 @@ impl Report {
             "{}; {} rounds of {} s, medians, spread in brackets\n",
             self.machine, self.rounds, self.seconds
         )?;
-        let mut by_load: BTreeMap<&str, Vec<_>> = BTreeMap::new();
-        for (kind, tracer, runs) in &self.runs {
-            by_load.entry(kind.name()).or_default().push((tracer, runs));
-        }
-        for (load, tracers) in by_load {
-            writeln!(out, "{load}\n")?;
+        for kind in Kind::ALL {
+            let tracers: Vec<_> = self
+                .runs
+                .iter()
+                .filter(|(of, ..)| of == kind)
+                .map(|(_, tracer, runs)| (tracer, runs))
+                .collect();
+            if tracers.is_empty() {
+                continue;
+            }
+            writeln!(out, "{}\n", kind.name())?;
             writeln!(
                 out,
-                "| | requests/s | of untraced | lines/s | lost | user µs a line | system µs a line | bytes a line |"
+                "| | {} | of untraced | lines/s | lost | of nginx's connections | user µs a line | system µs a line | bytes a line | wakeups/s | resident MiB |",
+                kind.unit()
             )?;
-            writeln!(out, "|---|---|---|---|---|---|---|---|")?;
+            writeln!(out, "|---|---|---|---|---|---|---|---|---|---|---|")?;
             for (tracer, runs) in tracers {
                 let figures = Figures::of(runs, self.seconds);
                 writeln!(
                     out,
-                    "| {tracer} | {:.0} | {:.1} % [{:.1}–{:.1}] | {:.0} | {} | {:.2} | {:.2} | {:.0} |",
+                    "| {tracer} | {:.0} | {:.1} % [{:.1}–{:.1}] | {:.0} | {} | {} | {:.2} | {:.2} | {:.0} | {:.0} | {:.1} |",
                     figures.rate,
                     figures.share.1 * 100.0,
                     figures.share.0 * 100.0,
@@ -96,9 +104,12 @@ impl Report {
                     figures
                         .lost
                         .map_or("not said".to_owned(), |lost| lost.to_string()),
+                    figures.of_handled,
                     figures.user_us,
                     figures.system_us,
                     figures.bytes,
+                    figures.wakeups_per_s,
+                    figures.resident_bytes / f64::from(1 << 20),
                 )?;
             }
             writeln!(out)?;
@@ -135,12 +146,22 @@ impl Report {
             writeln!(
                 out,
                 "resident, maps apart: {:.1} MiB, {:.1} MiB with {} connections of which both ends are here; \
-                 from exec to start {:.0} ms; replay {:.0} events/s",
+                 maps {:.1} MiB; from exec to start {:.0} ms, {:.0} ms with these connections; replay {:.0} events/s",
                 mib(footprint.resident_before_bytes),
                 mib(footprint.resident_bytes),
                 footprint.connections,
+                mib(footprint.maps_bytes),
+                footprint.start_before_ms,
                 footprint.start_ms,
                 footprint.replayed_events_per_s,
+            )?;
+        }
+        if let Some(longest_ms) = self.delays_ms.last() {
+            writeln!(
+                out,
+                "from an end to its line, of {}: {:.1} ms in the middle, {longest_ms:.1} ms at most",
+                self.delays_ms.len(),
+                median(&self.delays_ms),
             )?;
         }
         Ok(())
@@ -164,6 +185,11 @@ impl Report {
                         "lost": run.taken.lost,
                         "seq_gaps": run.taken.gaps,
                         "start_ms": run.taken.start_ms,
+                        "wakeups": run.taken.wakeups,
+                        "resident_bytes": run.taken.resident_bytes,
+                        "maps_bytes": run.taken.maps_bytes,
+                        "ends_of_server": run.taken.ends_of_server,
+                        "handled": run.taken.handled,
                     })
                 })
             })
@@ -187,7 +213,9 @@ impl Report {
                 "connections": footprint.connections,
                 "resident_bytes": footprint.resident_bytes,
                 "resident_before_bytes": footprint.resident_before_bytes,
+                "maps_bytes": footprint.maps_bytes,
                 "start_ms": footprint.start_ms,
+                "start_before_ms": footprint.start_before_ms,
                 "replayed_events_per_s": footprint.replayed_events_per_s,
             })
         });
@@ -198,6 +226,7 @@ impl Report {
             "runs": runs,
             "programs": programs,
             "footprint": footprint,
+            "delays_ms": self.delays_ms,
         });
         format!("{all:#}\n")
     }
@@ -224,6 +253,10 @@ struct Figures {
     user_us: f64,
     system_us: f64,
     bytes: f64,
+    wakeups_per_s: f64,
+    resident_bytes: f64,
+    /// Ends told of nginx's own sockets, and nginx's count, in all runs together.
+    of_handled: String,
 }
 
 impl Figures {
@@ -247,7 +280,23 @@ impl Figures {
             user_us: per(&|run| per_line(run.taken.user_s * 1e6, run)),
             system_us: per(&|run| per_line(run.taken.system_s * 1e6, run)),
             bytes: per(&|run| per_line(run.taken.bytes as f64, run)),
+            wakeups_per_s: per(&|run| run.taken.wakeups as f64 / seconds.max(1) as f64),
+            resident_bytes: per(&|run| run.taken.resident_bytes as f64),
+            of_handled: of_handled(runs),
         }
+    }
+}
+
+/// Only a run that writes every close can be held against nginx's count.
+fn of_handled(runs: &[Run]) -> String {
+    let told: u64 = runs.iter().map(|run| run.taken.ends_of_server).sum();
+    match runs
+        .iter()
+        .map(|run| run.taken.handled)
+        .sum::<Option<u64>>()
+    {
+        Some(handled) if told * 2 > handled => format!("{told} of {handled}"),
+        _ => "–".to_owned(),
     }
 }
 

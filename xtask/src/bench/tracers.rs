@@ -16,15 +16,29 @@ use nix::{
 };
 use serde_json::Value;
 
+use super::{footprint, load::PORT};
 use crate::command;
 
 /// A tracer and how it is called.
 pub struct Tracer {
     pub name: &'static str,
     program: PathBuf,
-    args: &'static [&'static str],
-    ours: bool,
+    args: Vec<String>,
+    kind: Kind,
 }
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    /// Ours, its lines in the file.
+    Lines,
+    /// Ours, in a terminal.
+    View,
+    Peer,
+}
+
+/// The least that bpftrace can say of a close.
+const ONE_LINER: &str = "tracepoint:sock:inet_sock_set_state /args->newstate == 7/ \
+     { printf(\"%d %s %d %d\\n\", pid, comm, args->sport, args->dport); }";
 
 /// How long a peer, which does not say when it is ready, is given.
 const PEER_START: Duration = Duration::from_secs(2);
@@ -40,25 +54,38 @@ impl Tracer {
             ("tracer -o json --abnormal", &["-o", "json", "--abnormal"]),
             ("tracer -o json --pid 1", &["-o", "json", "--pid", "1"]),
         ];
-        let peers = [
-            ("tcplife (libbpf-tools)", "tcplife"),
-            ("tcpstates (libbpf-tools)", "tcpstates"),
-        ];
+        let own = |args: &[&str]| args.iter().map(|arg| (*arg).to_owned()).collect();
         let ours = ours.into_iter().map(|(name, args)| Tracer {
             name,
             program: binary.to_owned(),
-            args,
-            ours: true,
+            args: own(args),
+            kind: Kind::Lines,
         });
-        let peers = peers.into_iter().filter_map(|(name, program)| {
+        // script(1) makes a terminal; what is drawn goes to the file.
+        let view = Tracer {
+            name: "tracer -o tui",
+            program: "script".into(),
+            args: own(&[
+                "-qec",
+                &format!("exec {} -o tui", binary.display()),
+                "/dev/null",
+            ]),
+            kind: Kind::View,
+        };
+        let peers = [
+            ("tcplife (libbpf-tools)", "tcplife", &[][..]),
+            ("tcpstates (libbpf-tools)", "tcpstates", &[]),
+            ("bpftrace, a line a close", "bpftrace", &["-e", ONE_LINER]),
+        ];
+        let peers = peers.into_iter().filter_map(|(name, program, args)| {
             Some(Tracer {
                 name,
                 program: command::find(program).or_else(|| sbin(program))?,
-                args: &[],
-                ours: false,
+                args: own(args),
+                kind: Kind::Peer,
             })
         });
-        ours.chain(peers).collect()
+        ours.chain([view]).chain(peers).collect()
     }
 
     /// Starts it, its output in a file, and waits until it traces.
@@ -67,7 +94,8 @@ impl Tracer {
         let file = File::create(&output).context("cannot make the file for what is traced")?;
         let began = Instant::now();
         let child = Command::new(&self.program)
-            .args(self.args)
+            .args(&self.args)
+            .env("TERM", "xterm-256color")
             .stdin(Stdio::null())
             .stdout(file)
             .stderr(Stdio::null())
@@ -76,11 +104,14 @@ impl Tracer {
         let mut running = Running {
             child,
             output,
-            ours: self.ours,
+            kind: self.kind,
             start: None,
+            pid: 0,
             cpu: Cpu::default(),
+            sleeps: 0,
         };
-        if self.ours {
+        running.pid = running.child.id();
+        if self.kind != Kind::Peer {
             while fs::metadata(&running.output).map_or(0, |meta| meta.len()) == 0 {
                 if began.elapsed() > PATIENCE || running.child.try_wait()?.is_some() {
                     bail!("{} did not start", self.name);
@@ -91,7 +122,11 @@ impl Tracer {
         } else {
             sleep(PEER_START);
         }
-        running.cpu = Cpu::of(running.child.id())?;
+        if self.kind == Kind::View {
+            running.pid = child_of(running.pid)?;
+        }
+        running.cpu = Cpu::of(running.pid)?;
+        running.sleeps = sleeps(running.pid)?;
         Ok(running)
     }
 }
@@ -132,10 +167,13 @@ fn parse_stat(stat: &str) -> Option<Cpu> {
 pub struct Running {
     child: Child,
     output: PathBuf,
-    ours: bool,
+    kind: Kind,
     /// From exec to the line that says that all is attached.
     pub start: Option<Duration>,
+    /// Its own, not that of what it runs in.
+    pid: u32,
     cpu: Cpu,
+    sleeps: u64,
 }
 
 /// What a tracer did and used.
@@ -150,18 +188,29 @@ pub struct Taken {
     pub start_ms: Option<f64>,
     /// Lines whose `seq` does not follow.
     pub gaps: Option<u64>,
+    /// Times that its threads went to sleep, and so were woken.
+    pub wakeups: u64,
+    pub resident_bytes: u64,
+    pub maps_bytes: u64,
+    /// Lines with the port of the load's nginx as the local one.
+    pub ends_of_server: u64,
+    /// What nginx says, where its connections are the load's.
+    pub handled: Option<u64>,
 }
 
 impl Running {
     pub fn pid(&self) -> u32 {
-        self.child.id()
+        self.pid
     }
 
     pub fn stop(mut self) -> Result<Taken> {
         // What it still has to write belongs to the run.
         sleep(Duration::from_millis(500));
-        let cpu = Cpu::of(self.child.id())?;
-        let pid = Pid::from_raw(self.child.id() as i32);
+        let cpu = Cpu::of(self.pid)?;
+        let wakeups = sleeps(self.pid)?.saturating_sub(self.sleeps);
+        let resident_bytes = footprint::resident(self.pid)?;
+        let maps_bytes = maps(self.pid)?.iter().map(|map| map.bytes).sum();
+        let pid = Pid::from_raw(self.pid as i32);
         kill(pid, Signal::SIGINT).context("cannot end the tracer")?;
         let until = Instant::now() + PATIENCE;
         while self.child.try_wait()?.is_none() {
@@ -172,44 +221,118 @@ impl Running {
             sleep(Duration::from_millis(10));
         }
         let bytes = fs::metadata(&self.output).map_or(0, |meta| meta.len());
-        let (lines, lost, gaps) = read_output(&self.output, self.ours)?;
+        let told = match self.kind {
+            Kind::View => Output::default(),
+            kind => read_output(&self.output, kind == Kind::Lines)?,
+        };
         fs::remove_file(&self.output).context("cannot remove what was traced")?;
         let seconds = |ticks: u64| ticks as f64 / TICKS_PER_SECOND;
         Ok(Taken {
-            lines,
+            lines: told.lines,
             bytes,
             user_s: seconds(cpu.user - self.cpu.user),
             system_s: seconds(cpu.system - self.cpu.system),
-            lost,
+            lost: told.lost,
             start_ms: self.start.map(|start| start.as_secs_f64() * 1_000.0),
-            gaps,
+            gaps: told.gaps,
+            wakeups,
+            resident_bytes,
+            maps_bytes,
+            ends_of_server: told.ends_of_server,
+            handled: None,
         })
     }
 }
 
-/// Lines, events lost by its own `stop`, lines whose number does not follow.
-fn read_output(file: &Path, ours: bool) -> Result<(u64, Option<u64>, Option<u64>)> {
+/// What a tracer has written.
+#[derive(Default)]
+struct Output {
+    lines: u64,
+    /// By its own `stop`.
+    lost: Option<u64>,
+    gaps: Option<u64>,
+    ends_of_server: u64,
+}
+
+fn read_output(file: &Path, ours: bool) -> Result<Output> {
     let reader = BufReader::new(File::open(file).context("cannot read what was traced")?);
-    let (mut lines, mut gaps, mut last) = (0, 0, String::new());
+    let server = format!("\"local_port\":{PORT},");
+    let (mut told, mut gaps, mut last) = (Output::default(), 0, String::new());
     for line in reader.lines() {
         let line = line.context("cannot read what was traced")?;
-        lines += 1;
+        told.lines += 1;
         if ours {
             let seq = line
                 .split_once("\"seq\":")
                 .and_then(|(_, rest)| rest.split(',').next()?.parse::<u64>().ok());
-            gaps += u64::from(seq != Some(lines));
+            gaps += u64::from(seq != Some(told.lines));
+            told.ends_of_server +=
+                u64::from(line.contains("\"event\":\"tcp_close\"") && line.contains(&server));
             last = line;
         }
     }
     if !ours {
-        return Ok((lines, None, None));
+        return Ok(told);
     }
     let stop: Value = serde_json::from_str(&last).context("the last line is no JSON")?;
     if stop["event"] != "stop" {
         bail!("the last line is no stop: {last}");
     }
-    Ok((lines, stop["lost"].as_u64(), Some(gaps)))
+    told.lost = stop["lost"].as_u64();
+    told.gaps = Some(gaps);
+    Ok(told)
+}
+
+fn child_of(pid: u32) -> Result<u32> {
+    let path = format!("/proc/{pid}/task/{pid}/children");
+    let children = fs::read_to_string(&path).with_context(|| format!("cannot read {path}"))?;
+    let first = children.split_ascii_whitespace().next();
+    first
+        .and_then(|child| child.parse().ok())
+        .with_context(|| format!("{path} names nobody"))
+}
+
+/// Voluntary context switches of all threads.
+fn sleeps(pid: u32) -> Result<u64> {
+    let folder = format!("/proc/{pid}/task");
+    let mut sum = 0;
+    for thread in fs::read_dir(&folder).with_context(|| format!("cannot read {folder}"))? {
+        let status = fs::read_to_string(thread?.path().join("status")).unwrap_or_default();
+        let count = status
+            .lines()
+            .find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"))
+            .and_then(|count| count.trim().parse::<u64>().ok());
+        sum += count.unwrap_or(0);
+    }
+    Ok(sum)
+}
+
+/// A BPF map of a process.
+pub struct Map {
+    pub id: u32,
+    /// As the kernel counts it.
+    pub bytes: u64,
+}
+
+pub fn maps(pid: u32) -> Result<Vec<Map>> {
+    let folder = format!("/proc/{pid}/fdinfo");
+    let mut maps: Vec<Map> = Vec::new();
+    for entry in fs::read_dir(&folder).with_context(|| format!("cannot read {folder}"))? {
+        let info = fs::read_to_string(entry?.path()).unwrap_or_default();
+        let number = |key: &str| {
+            let value = info.lines().find_map(|line| line.strip_prefix(key))?;
+            value.trim().parse::<u64>().ok()
+        };
+        if let (Some(id), Some(bytes)) = (number("map_id:"), number("memlock:"))
+            && maps.iter().all(|map| u64::from(map.id) != id)
+        {
+            maps.push(Map {
+                id: id as u32,
+                bytes,
+            });
+        }
+    }
+    Ok(maps)
 }
 
 #[cfg(test)]
