@@ -117,7 +117,10 @@ fn reset(number: u64) -> Record {
     record
 }
 
-const KINDS: [(&str, fn(u64) -> Record); 2] = [("closed", closed), ("reset", reset)];
+/// Makes the end of that number.
+type Make = fn(u64) -> Record;
+
+const KINDS: [(&str, Make); 2] = [("closed", closed), ("reset", reset)];
 
 fn names() -> impl Iterator<Item = &'static str> {
     KINDS.iter().map(|(name, _)| *name)
