@@ -69,6 +69,8 @@ fn set_environment(choice: &Choice) -> Result<()> {
         env::set_var("PATH", path);
         // Every line of that cargo's progress would become a warning of this one.
         env::set_var("CARGO_TERM_QUIET", "true");
+        // That of `cargo miri` understands no other compiler.
+        env::remove_var("RUSTC_WRAPPER");
         if choice.bootstrap {
             env::set_var("RUSTC_BOOTSTRAP", "1");
         }

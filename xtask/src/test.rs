@@ -72,6 +72,7 @@ pub fn test(options: &Options) -> Result<ExitCode> {
         .into_iter()
         .partition(|program| program.target == live::TARGET);
     session.unprivileged(&unprivileged);
+    session.miri();
     session.fuzz();
     session.live(&live);
     if let Some(part) = &options.filter
@@ -164,6 +165,36 @@ impl Session<'_> {
                 self.skip_step(deny::ADVISORIES, &lack.to_string());
             }
         }
+    }
+
+    /// The pure core in an interpreter that knows what is undefined.
+    fn miri(&mut self) {
+        const NAME: &str = "miri";
+        if !self.options.long || !self.wants(NAME) {
+            return;
+        }
+        let mut asked = Command::new("rustup");
+        if !works(asked.args(["run", "nightly", "cargo", "miri", "--version"])) {
+            let lack = "rustup component add --toolchain nightly miri rust-src brings it";
+            return self.skip_step(NAME, lack);
+        }
+        let mut miri = Command::new("rustup");
+        miri.args([
+            "run",
+            "nightly",
+            "cargo",
+            "miri",
+            "test",
+            "--package",
+            "tracer",
+        ])
+        .args(["--lib", "--target-dir"])
+        .arg(workspace().join("target/miri"))
+        .args(["--", "core::", "event::"])
+        // Some read the files that they compare with.
+        .env("MIRIFLAGS", "-Zmiri-disable-isolation")
+        .current_dir(workspace());
+        self.step(NAME, COMPILE, &mut miri);
     }
 
     /// The fuzz targets, each for long; for a moment they run among the other tests.
