@@ -5,7 +5,7 @@ use std::{
     fs,
     os::unix::ffi::{OsStrExt, OsStringExt},
     path::{Path, PathBuf},
-    process::Stdio,
+    process::{Command, Stdio},
     time::Duration,
 };
 
@@ -15,14 +15,53 @@ use crate::{
         folder::Folder,
         link::{Link, Net},
         needs::{Need, find},
-        tracer::{Line, Tracer, command},
+        tracer::{Line, Tracer, binary, command},
     },
     names::{Cgroup, id, v2},
 };
 
 pub fn tests() -> Vec<Test> {
     let needs = [Need::Program("ip"), Need::Program("bash")];
-    vec![Test::new("hostile::names", &needs, names)]
+    vec![
+        Test::new("hostile::names", &needs, names),
+        Test::new("hostile::types", &[Need::Program("unshare")], types),
+    ]
+}
+
+/// A kernel whose types are cut short, no types at all, or lack what no record can do without: said at once.
+fn types() {
+    const VMLINUX: &str = "/sys/kernel/btf/vmlinux";
+    let whole = fs::read(VMLINUX).expect("types");
+    let renamed = {
+        let field = b"\0bytes_acked\0";
+        let at = memchr::memmem::find(&whole, field).expect("a field of TCP's");
+        let mut renamed = whole.clone();
+        renamed[at + 1] = b'B';
+        renamed
+    };
+    let folder = Folder::new();
+    let script = "mount -t tmpfs none /sys/kernel/btf && cp \"$1\" /sys/kernel/btf/vmlinux && exec \"$0\" -o json";
+    for (types, said) in [
+        (&whole[..whole.len() / 2], "is cut short"),
+        (&whole[..10], "is cut short"),
+        (b"\x7fELF".as_slice(), "no BTF"),
+        (&renamed, "BTF lacks tcp_sock.bytes_acked"),
+    ] {
+        let file = folder.file("types");
+        fs::write(&file, types).expect("the folder is ours");
+        let output = Command::new("unshare")
+            .args(["-m", "sh", "-c", script])
+            .args([&binary(), &file])
+            .output()
+            .expect("unshare");
+        assert_eq!(output.status.code(), Some(1), "{said}: {output:?}");
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert!(
+            stderr.contains(said) && !stderr.contains("panicked"),
+            "{stderr}"
+        );
+        assert!(output.stdout.is_empty(), "{output:?}");
+    }
 }
 
 /// A title, a colour, a clipboard, a bell, C1 codes, an override of direction, quotes, and what is no UTF-8.
