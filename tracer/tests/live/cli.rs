@@ -396,7 +396,7 @@ fn leaves_nothing(signal: Signal) {
 }
 
 /// The ids of the programs and maps that a process holds, links included.
-fn in_kernel(pid: u32) -> (BTreeSet<u64>, BTreeSet<u64>) {
+pub fn in_kernel(pid: u32) -> (BTreeSet<u64>, BTreeSet<u64>) {
     let (mut programs, mut maps) = (BTreeSet::new(), BTreeSet::new());
     for file in fs::read_dir(format!("/proc/{pid}/fdinfo"))
         .expect("it runs")
@@ -419,7 +419,8 @@ fn in_kernel(pid: u32) -> (BTreeSet<u64>, BTreeSet<u64>) {
     (programs, maps)
 }
 
-fn listed(what: &str) -> BTreeSet<u64> {
+/// The ids of all that there are: `prog`, `map` or `link`.
+pub fn listed(what: &str) -> BTreeSet<u64> {
     let output = std::process::Command::new("bpftool")
         .args([what, "show", "-j"])
         .output()

@@ -5,7 +5,7 @@ use std::{
     fs::File,
     io::Read,
     path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
+    process::{Child, Command},
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering::Relaxed},
@@ -20,6 +20,8 @@ use nix::{
 };
 
 use super::{PATIENCE, Running, Traffic, lines_of, lost_in, tracer_of, wait_for};
+use tracer::event::Event;
+
 use crate::{
     Test,
     endings::fin::fin,
@@ -423,15 +425,8 @@ fn clock_set() {
             .collect();
         assert_eq!(ends.len(), 2);
         for line in ends {
-            let seconds = Command::new("date")
-                .args(["-u", "+%s", "-d", line.str("ts").expect("a time")])
-                .stderr(Stdio::inherit())
-                .output()
-                .expect("date");
-            let seconds = String::from_utf8_lossy(&seconds.stdout)
-                .trim()
-                .parse::<u64>();
-            let seconds = seconds.expect("a number");
+            let event = Event::parse(line.text.as_bytes()).expect("an event");
+            let seconds = event.head.ts.0 / 1_000_000_000;
             assert!(
                 seconds.abs_diff(wall_s) <= 1,
                 "{seconds} {wall_s}: {}",

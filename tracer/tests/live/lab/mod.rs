@@ -11,6 +11,7 @@ pub mod folder;
 pub mod kernel;
 pub mod kernel_log;
 pub mod link;
+pub mod memory;
 pub mod needs;
 pub mod netns;
 pub mod program;

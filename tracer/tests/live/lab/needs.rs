@@ -5,7 +5,7 @@ use std::{
     process::Command,
 };
 
-use super::{debs, dist, kernel, netns::Netns};
+use super::{debs, dist, kernel, memory, netns::Netns};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Need {
@@ -33,6 +33,8 @@ pub enum Need {
     Cookies,
     /// Calls whose returns are watched by kretprobes.
     Kretprobes,
+    /// A cgroup whose memory can be limited.
+    MemoryLimit,
     /// A kernel that keeps its memory from root.
     Lockdown,
     /// No other run of these tests meanwhile.
@@ -76,6 +78,8 @@ pub fn unmet(needs: &[Need]) -> Option<String> {
                 "needs a kernel in lockdown=confidentiality: cargo xtask vm --lockdown".to_owned()
             })
         }
+        Need::MemoryLimit => (!memory::can_be_limited())
+            .then(|| "needs the memory controller of cgroups, v1 or v2, to be root's".to_owned()),
         Need::Alone => None,
         Need::GlobalClock => (std::env::var_os("LIVE_GLOBAL_SYSCTL").is_none()).then(|| {
             "sets the clock of the whole machine: set LIVE_GLOBAL_SYSCTL=1 to allow it".to_owned()
