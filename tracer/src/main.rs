@@ -1,11 +1,11 @@
 //! Parse, run, exit status.
 
-use std::{io::Write, process::ExitCode};
+use std::process::ExitCode;
 
 use tracer::{
     cli::{self, Command, Usage},
     demo, doctor, log, replay, run,
-    sink::Shape,
+    sink::{self, Shape},
 };
 
 fn main() -> ExitCode {
@@ -14,11 +14,7 @@ fn main() -> ExitCode {
         Err(usage) => return wrong(&usage),
     };
     let result = match command {
-        Command::Print(text) => {
-            // A reader that goes away has seen enough.
-            let _ = std::io::stdout().write_all(text.as_bytes());
-            return ExitCode::SUCCESS;
-        }
+        Command::Print(text) => sink::print(&text),
         Command::Live(settings) => {
             log::start(&settings.log);
             let to_stdout = settings.output_file.is_none();

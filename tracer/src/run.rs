@@ -139,6 +139,8 @@ struct Signals {
     interrupt: Signal,
     terminate: Signal,
     hangup: Signal,
+    /// Listened to for this alone: that a file which may grow no more is an error, and not the end.
+    _file_limit: Signal,
 }
 
 impl Signals {
@@ -148,6 +150,7 @@ impl Signals {
             interrupt: listen(SignalKind::interrupt())?,
             terminate: listen(SignalKind::terminate())?,
             hangup: listen(SignalKind::hangup())?,
+            _file_limit: listen(SignalKind::from_raw(libc::SIGXFSZ))?,
         })
     }
 

@@ -2,19 +2,20 @@
 
 mod report;
 
-use std::io::Write;
-
 use anyhow::{Context, Result, anyhow};
 
-use crate::kernel::{
-    attach::{self, Attached, Sizes},
-    btf::Btf,
-    clock,
-    facts::Facts,
-    hooks::Family,
-    layout::{Layout, VMLINUX},
-    losses,
-    surroundings::{Obstacle, Surroundings},
+use crate::{
+    kernel::{
+        attach::{self, Attached, Sizes},
+        btf::Btf,
+        clock,
+        facts::Facts,
+        hooks::Family,
+        layout::{Layout, VMLINUX},
+        losses,
+        surroundings::{Obstacle, Surroundings},
+    },
+    sink,
 };
 use report::{Hook, Program, Report, short};
 
@@ -32,8 +33,7 @@ pub fn doctor(json: bool, family: Option<Family>) -> Result<()> {
     } else {
         report.text()
     };
-    // A reader that goes away has seen enough.
-    let _ = std::io::stdout().write_all(text.as_bytes());
+    sink::print(&text)?;
     match report.obstacle {
         None => Ok(()),
         Some(Obstacle { what, .. }) => Err(anyhow!("tracing is impossible: {}", short(&what))),

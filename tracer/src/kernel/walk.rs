@@ -69,12 +69,18 @@ impl Walk {
                 let _watched = panics::watch();
                 privilege::give_up();
                 let mut interval = INTERVAL;
+                let mut failing = false;
                 while let Err(RecvTimeoutError::Timeout) = stopped.recv_timeout(interval) {
                     let before = cpu_time();
-                    if let Err(error) = walk(&link) {
-                        tracing::warn!(%error, "cannot walk over the connections: silent peers are not told of");
-                        return;
+                    let walked = walk(&link);
+                    match &walked {
+                        Ok(()) if failing => tracing::warn!("silent peers are told of again"),
+                        Err(error) if !failing => tracing::warn!(
+                            %error, "cannot walk over the connections: silent peers are not told of meanwhile"
+                        ),
+                        _ => (),
                     }
+                    failing = walked.is_err();
                     let cost = cpu_time().saturating_sub(before);
                     tracing::debug!(cost_us = cost.as_micros() as u64, "walked over the connections");
                     interval = INTERVAL.max(cost * REST);

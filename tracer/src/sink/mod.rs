@@ -6,9 +6,13 @@ mod shared_folder;
 pub mod text;
 pub mod writer;
 
-use std::{ffi::OsStr, io::IsTerminal, time::Duration};
+use std::{
+    ffi::OsStr,
+    io::{self, ErrorKind, IsTerminal, Write},
+    time::Duration,
+};
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 
 use crate::{
     cli::{Output, Theme, Usage, View},
@@ -57,7 +61,7 @@ impl Shape {
     /// The live view on a terminal unless told otherwise, JSON elsewhere; colour only on a terminal,
     /// and not with NO_COLOR. `to_stdout`: not to a file.
     pub fn choose(output: Output, wide: bool, to_stdout: bool) -> Result<Self, Usage> {
-        let terminal = to_stdout && std::io::stdout().is_terminal();
+        let terminal = to_stdout && io::stdout().is_terminal();
         let dumb = std::env::var_os("TERM").is_none_or(|term| term.is_empty() || term == "dumb");
         let text = Shape::Lines(Format::Text(Text {
             wide,
@@ -168,6 +172,16 @@ impl Room {
         } else {
             Room::None
         }
+    }
+}
+
+/// Prints a text. A reader that goes away has seen enough.
+pub fn print(text: &str) -> Result<()> {
+    let mut stdout = io::stdout().lock();
+    let printed = stdout.write_all(text.as_bytes());
+    match printed.and_then(|()| stdout.flush()) {
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
+        printed => printed.context("cannot write to standard output"),
     }
 }
 

@@ -382,3 +382,33 @@ impl Failing {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{core::sample, sink::Format};
+    use std::fs;
+
+    #[test]
+    fn what_is_queued_before_a_panic_is_written() {
+        const LINES: usize = 20_000;
+        let name = format!("tracer-writer-{}", std::process::id());
+        let path = std::env::temp_dir().join(name);
+        let mut due = Vec::new();
+        let event = sample::close(sample::ids(), sample::end());
+        Format::Json.write(&event, &mut due);
+        let ended = panics::caught(|| {
+            let writer = Writer::file(&path)?;
+            let mut lines = Lines::default();
+            for _ in 0..LINES {
+                lines.push(Format::Json, &event);
+            }
+            writer.send(lines);
+            panic!("forced");
+        });
+        let written = fs::read(&path).expect("it is there");
+        let _ = fs::remove_file(&path);
+        assert!(ended.is_err());
+        assert!(written == due.repeat(LINES), "{} bytes", written.len());
+    }
+}

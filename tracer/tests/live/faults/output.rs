@@ -3,7 +3,7 @@
 use std::{
     fs::{self, File, OpenOptions},
     io::{PipeReader, Read, pipe},
-    os::fd::AsRawFd,
+    os::{fd::AsRawFd, unix::process::CommandExt},
     path::{Path, PathBuf},
     process::Stdio,
     thread::sleep,
@@ -39,6 +39,11 @@ pub fn tests() -> Vec<Test> {
             stopped_for_30_s,
         ),
         Test::new("faults::file_removed", &[ip], file_removed),
+        Test::new(
+            "faults::file_may_grow_no_more",
+            &[ip],
+            file_may_grow_no_more,
+        ),
         Test::new("faults::read_only_folder", &[], read_only_folder),
         Test::new("faults::one_file_for_two", &[ip], one_file_for_two),
         Test::new("faults::killed_while_writing", &[ip], killed_while_writing),
@@ -286,6 +291,47 @@ fn file_removed() {
     let lines = lines_of(&fs::read(&file).expect("it is there"));
     traffic.account(before + traffic.own(&lines).len(), 0);
     assert_eq!(lines.last().map_or("", |line| line.event()), "stop");
+}
+
+/// RLIMIT_FSIZE, whose signal would kill: as a full disk.
+fn file_may_grow_no_more() {
+    let folder = Folder::new();
+    let (file, full) = (folder.file("events.ndjson"), folder.file("events.ndjson.1"));
+    let mut traffic = Traffic::new();
+    let mut tracer = tracer_of(&traffic);
+    tracer.arg("--output-file").arg(&file).stderr(Stdio::null());
+    let limit = libc::rlimit {
+        rlim_cur: 256 << 10,
+        rlim_max: 256 << 10,
+    };
+    // SAFETY: a system call alone between fork and exec.
+    unsafe {
+        tracer.pre_exec(move || match libc::setrlimit(libc::RLIMIT_FSIZE, &limit) {
+            0 => Ok(()),
+            _ => Err(std::io::Error::last_os_error()),
+        });
+    }
+    let mut tracer = Running::start(&mut tracer);
+    started(&file);
+    traffic.run(200);
+    sleep(Duration::from_millis(700));
+    fs::rename(&file, &full).expect("it is ours");
+    tracer.signal(Signal::SIGHUP);
+    wait_for("the new file", || file.exists());
+    tracer.signal(Signal::SIGINT);
+    assert!(tracer.ends(Duration::from_secs(10)).success());
+    let first = lines_of(&fs::read(&full).expect("it is there"));
+    let second = lines_of(&fs::read(&file).expect("it is there"));
+    let lost = |lines| {
+        lost_in(lines, "output")
+            .get("tcp_close")
+            .copied()
+            .unwrap_or(0)
+    };
+    let told = traffic.own(&first).len() + traffic.own(&second).len();
+    traffic.account(told, lost(&first) + lost(&second));
+    assert!(lost(&second) > 50);
+    assert_eq!(second.last().map_or("", |line| line.event()), "stop");
 }
 
 fn read_only_folder() {

@@ -16,7 +16,7 @@ use super::{Running, Traffic, lines_of, tracer_of, wait_for};
 use crate::{
     Test,
     cli::{in_kernel, listed},
-    lab::{memory::MemoryLimit, needs::Need, tracer::command},
+    lab::{folder::Folder, memory::MemoryLimit, needs::Need, tracer::command},
 };
 
 pub fn tests() -> Vec<Test> {
@@ -28,11 +28,17 @@ pub fn tests() -> Vec<Test> {
             killed_while_attaching,
         ),
         Test::new("faults::few_open_files", &[], few_open_files),
+        Test::new("faults::files_run_out_later", &[ip], files_run_out_later),
         Test::new("faults::little_memory", &[Need::MemoryLimit], little_memory),
         Test::new(
             "faults::killed_for_want_of_memory",
             &[Need::MemoryLimit, ip, bpftool],
             killed_for_want_of_memory,
+        ),
+        Test::new(
+            "faults::standard_output_is_full",
+            &[],
+            standard_output_is_full,
         ),
         Test::new(
             "faults::standard_error_is_full",
@@ -213,6 +219,29 @@ fn standard_error_is_full() {
     }
 }
 
+/// What is asked for once and cannot be written is a failure.
+fn standard_output_is_full() {
+    for args in [&["schema"][..], &["--help"], &["doctor"]] {
+        let output = command(args)
+            .stdin(Stdio::null())
+            .stdout(
+                fs::OpenOptions::new()
+                    .write(true)
+                    .open("/dev/full")
+                    .expect("a device"),
+            )
+            .stderr(Stdio::piped())
+            .output()
+            .expect("the tracer");
+        assert_eq!(output.status.code(), Some(1), "{args:?}: {output:?}");
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert!(
+            stderr.contains("cannot write to standard output"),
+            "{stderr}"
+        );
+    }
+}
+
 /// There is nothing to open anew, and nothing else happens.
 fn hangup_without_a_file() {
     let mut traffic = Traffic::new();
@@ -228,6 +257,54 @@ fn hangup_without_a_file() {
     reader.read_to_end(&mut bytes).expect("the rest");
     assert!(tracer.ends(Duration::from_secs(10)).success());
     let lines = lines_of(&bytes);
+    traffic.account(traffic.own(&lines).len(), 0);
+    assert_eq!(lines.last().map_or("", |line| line.event()), "stop");
+}
+
+/// What is open stays so: events go on without what would have to be opened, and with it again later.
+fn files_run_out_later() {
+    let folder = Folder::new();
+    let (file, stderr) = (folder.file("events.ndjson"), folder.file("stderr"));
+    let said = || fs::read_to_string(&stderr).expect("it is there");
+    let mut traffic = Traffic::new();
+    let mut tracer = tracer_of(&traffic);
+    tracer
+        .arg("--output-file")
+        .arg(&file)
+        .stderr(fs::File::create(&stderr).expect("the folder is ours"));
+    let mut tracer = Running::start(&mut tracer);
+    wait_for("`start`", || {
+        fs::metadata(&file).is_ok_and(|file| file.len() > 0)
+    });
+    let allow = |soft| {
+        let limit = libc::rlimit {
+            rlim_cur: soft,
+            rlim_max: 1_024,
+        };
+        let pid = tracer.pid().as_raw();
+        // SAFETY: one limit, which outlives the call.
+        let set = unsafe { libc::prlimit(pid, libc::RLIMIT_NOFILE, &limit, std::ptr::null_mut()) };
+        assert_eq!(set, 0, "{}", std::io::Error::last_os_error());
+    };
+    allow(3);
+    traffic.run(20);
+    let old = folder.file("events.ndjson.1");
+    fs::rename(&file, &old).expect("it is ours");
+    tracer.signal(Signal::SIGHUP);
+    wait_for("two complaints", || {
+        let said = said();
+        said.contains("going on with the old file") && said.contains("not told of meanwhile")
+    });
+    traffic.run(20);
+    allow(1_024);
+    wait_for("the walk", || said().contains("told of again"));
+    tracer.signal(Signal::SIGHUP);
+    wait_for("the new file", || file.exists());
+    traffic.run(20);
+    tracer.signal(Signal::SIGINT);
+    assert!(tracer.ends(Duration::from_secs(10)).success());
+    let mut lines = lines_of(&fs::read(&old).expect("it is there"));
+    lines.extend(lines_of(&fs::read(&file).expect("it is there")));
     traffic.account(traffic.own(&lines).len(), 0);
     assert_eq!(lines.last().map_or("", |line| line.event()), "stop");
 }
