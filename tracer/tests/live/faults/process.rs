@@ -77,13 +77,13 @@ impl Held {
 
 /// At moments spread over the whole start, and some after it.
 fn killed_while_attaching() {
-    const KILLS: u32 = 30;
+    const KILLS: u32 = 20;
     let mut all = Held::default();
     let mut stages = BTreeSet::new();
     for kill in 0..KILLS {
         let mut command = command(&["-o", "json"]);
         let mut tracer = Running::start(command.stdout(Stdio::null()));
-        sleep(Duration::from_millis(9) * kill);
+        sleep(Duration::from_millis(13) * kill);
         // It stands still, so that what it has can be looked at.
         tracer.signal(Signal::SIGSTOP);
         wait_for("it to stop", || {
