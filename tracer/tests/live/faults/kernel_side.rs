@@ -313,11 +313,12 @@ fn namespaces() {
 /// Attached while so many connections are open, and others come and go: what was open is found, each once and with its
 /// owner, and what is opened since is whole.
 fn in_a_storm(open: usize) {
-    const HOLDERS: usize = 4;
+    // Two descriptors each: a process may have as many anywhere.
+    const EACH: usize = 1_000;
     let net = Net::new(Link::LoV4);
     let holders: Vec<_> = thread::scope(|scope| {
-        let start = |_| scope.spawn(|| holder(&net, open / HOLDERS));
-        let starting: Vec<_> = (0..HOLDERS).map(start).collect();
+        let start = |_| scope.spawn(|| holder(&net, EACH));
+        let starting: Vec<_> = (0..open / EACH).map(start).collect();
         let started = starting
             .into_iter()
             .map(|holder| holder.join().expect("it holds"));
@@ -354,10 +355,7 @@ fn in_a_storm(open: usize) {
         }
         ends
     };
-    let due: BTreeMap<i64, usize> = pids
-        .iter()
-        .map(|pid| (*pid, 2 * (open / HOLDERS)))
-        .collect();
+    let due: BTreeMap<i64, usize> = pids.iter().map(|pid| (*pid, 2 * EACH)).collect();
     let deadline = Instant::now() + PATIENCE;
     while held(&tracer.lines()) != due && Instant::now() < deadline {
         sleep(Duration::from_millis(100));
