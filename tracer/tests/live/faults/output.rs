@@ -206,7 +206,7 @@ fn slow_at_the_end() {
     let sum: usize = lost.values().sum();
     assert_eq!(stop.int("lost"), Some(sum as i64), "{}", stop.text);
     let (told, lost) = (traffic.own(&lines).len(), lost["tcp_close"]);
-    assert!(told > 50 && lost > 50, "{told} {lost}");
+    assert!(told > 0 && lost > 50, "{told} {lost}");
     traffic.account(told, lost);
 }
 
