@@ -26,7 +26,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// From a close() that resets, to the line in a pipe: milliseconds, in order.
 pub fn measure(binary: &Path) -> Result<Vec<f64>> {
     let mut tracer = Command::new(binary)
-        .args(["-o", "json", "--event", "close"])
+        .args(["-o", "json", "--event", "tcp_close"])
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::null())

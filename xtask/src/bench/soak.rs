@@ -15,7 +15,7 @@ use anyhow::{Context as _, Result, bail};
 use serde_json::Value;
 
 use super::{
-    footprint::resident,
+    footprint::{self, resident},
     load::{Kind, Load},
     tracers::{Tracer, maps},
 };
@@ -24,6 +24,9 @@ use crate::command::{self, say};
 /// Load and rest in turn: half of what the machine can do, on the whole.
 const LOAD: Duration = Duration::from_secs(5);
 const SAMPLES: u32 = 20;
+
+/// Connections that live on, of which both ends are here.
+const HELD: usize = 1_009;
 
 /// One moment of the run.
 struct Sample {
@@ -34,6 +37,7 @@ struct Sample {
 }
 
 pub fn run(binary: &Path, folder: &Path, duration: Duration) -> Result<String> {
+    let held = footprint::hold(HELD)?;
     let load = Load::start(Kind::Churn, folder, 0)?;
     let running = Tracer::all(binary).remove(0).start(folder)?;
     let handled = load.handled()?;
@@ -59,6 +63,7 @@ pub fn run(binary: &Path, folder: &Path, duration: Duration) -> Result<String> {
     let live = live_sockets()?;
     let missing = live.difference(&entries).count();
     let extra = entries.difference(&live).count();
+    drop(held);
     let taken = running.stop()?;
     let mut text = String::from(
         "| after | resident | maps, as the kernel counts them | descriptors |\n|---|---|---|---|\n",
