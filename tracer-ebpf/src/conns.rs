@@ -215,11 +215,16 @@ pub fn tell_peer(conn: &Conn) {
     if conn.peer_sk == 0 || (conn.link_cookie == 0 && conn.closer.flags & PF_EXITING == 0) {
         return;
     }
-    if let Some(peer) = get_key(conn.peer_sk)
-        && peer.cookie == conn.peer_cookie
-    {
+    if let Some(peer) = peer_of(conn) {
         peer.flags |= flag::PEER_TELLS;
     }
+}
+
+/// The other end's entry. Its socket may have another connection by now, under the same cookie.
+#[inline(always)]
+fn peer_of(conn: &Conn) -> Option<&'static mut Conn> {
+    get_key(conn.peer_sk)
+        .filter(|peer| peer.cookie == conn.peer_cookie && peer.peer_cookie == conn.cookie)
 }
 
 /// Tells the other end who we were, and learns who it is.
@@ -228,12 +233,9 @@ pub fn part(conn: &mut Conn) {
     if conn.peer_sk == 0 {
         return;
     }
-    let Some(peer) = get_key(conn.peer_sk) else {
+    let Some(peer) = peer_of(conn) else {
         return;
     };
-    if peer.cookie != conn.peer_cookie {
-        return;
-    }
     copy(&raw mut peer.peer_owner, &raw const conn.owner);
     peer.flags |= flag::PEER_ENDED;
     if !conn.peer_owner.is_known() {
