@@ -34,6 +34,8 @@ impl End {
     pub fn new(socket: Socket, entry: Entry) -> io::Result<End> {
         socket.set_read_timeout(Some(PATIENCE))?;
         socket.set_write_timeout(Some(PATIENCE))?;
+        // Where RSTs are lost, the next probe is answered by another.
+        socket.set_keepalive(true)?;
         let mut end = End { socket, entry };
         end.entry.cookie = Some(end.socket.cookie()?);
         end.entry.local = addr(end.socket.local_addr())?;
@@ -117,7 +119,18 @@ impl End {
         Ok(())
     }
 
-    /// The first bytes; false if the connection ended instead.
+    /// The same, where a RST may overtake what was to come.
+    pub fn read_or_reset(&mut self, len: usize) -> io::Result<()> {
+        match self.read(len) {
+            Err(error) if error.raw_os_error() == Some(libc::ECONNRESET) => {
+                self.failed_read(&error);
+                Ok(())
+            }
+            other => other,
+        }
+    }
+
+    /// The first bytes; `None` if the connection ended instead.
     pub fn read_first<const LEN: usize>(&mut self) -> io::Result<Option<[u8; LEN]>> {
         let mut first = [0; LEN];
         match (&self.socket).read(&mut first) {

@@ -1,10 +1,13 @@
 //! Truth under load: many processes end many connections in many ways at once, each writes down what it did, and the
 //! records are held against that.
 
+pub mod client;
 pub mod end;
 pub mod judge;
 pub mod log;
+pub mod server;
 mod soak;
+mod storm;
 pub mod ways;
 pub mod worker;
 
@@ -39,8 +42,17 @@ use worker::{AGAIN_PORTS, Client, Kind, Task};
 const CONNECTIONS: u64 = 20_011;
 const MANY_CONNECTIONS: u64 = 200_003;
 
+/// A lossy link has so much less to do: its connections mostly wait.
+const LOSSY_PART: u64 = 8;
+
 pub fn tests() -> Vec<Test> {
-    let needs = [Need::Program("ip"), Need::Cookies];
+    let needs = [
+        Need::Program("ip"),
+        Need::Program("nft"),
+        Need::Program("tc"),
+        Need::Qdisc("tbf"),
+        Need::Cookies,
+    ];
     let long = [&[Need::Asked("LIVE_LONG")], &needs[..]].concat();
     let hour = [&[Need::Program("bpftool")], &long[..]].concat();
     vec![
@@ -80,6 +92,9 @@ pub struct Place {
     log: PathBuf,
     pids: Vec<i32>,
     image: PathBuf,
+    /// Of the client; on a link that loses packets most of them wait.
+    client_threads: u64,
+    is_lossy: bool,
 }
 
 /// Where pids come again: from here on, so many for each.
@@ -87,8 +102,37 @@ const FIRST_PID: i32 = 31_000;
 const PIDS: i32 = 5;
 
 impl Place {
-    pub fn new(link: Link, number: u64, folder: &Folder, image: &Path) -> Place {
+    /// The four links.
+    pub fn all(folder: &Folder, image: &Path) -> Vec<Place> {
+        let places = (0..).zip(LINKS);
+        places
+            .map(|(number, link)| Place::new(link, number, false, folder, image))
+            .collect()
+    }
+
+    /// A link that is slow and loses every fiftieth packet.
+    fn lossy(folder: &Folder, image: &Path) -> Place {
+        let place = Place::new(Link::VethV4, LINKS.len() as u64, true, folder, image);
+        place.net.nft(
+            "table inet loss { chain input { type filter hook input priority 0; \
+             iifname veth0 numgen random mod 50 < 1 drop; }; }\n",
+        );
+        for host in [&place.net.client_ns, &place.net.server_ns] {
+            host.run("tc qdisc add dev veth0 root tbf rate 30mbit burst 4kb limit 256kb");
+        }
+        place
+    }
+
+    fn new(link: Link, number: u64, is_lossy: bool, folder: &Folder, image: &Path) -> Place {
         let net = Net::new(link);
+        // An end whose RST was lost, or came before there was anything to end, learns of it by a probe.
+        for key in ["time", "intvl"] {
+            net.sysctl(&format!("net.ipv4.tcp_keepalive_{key}"), "1");
+        }
+        if link == Link::VethV6 {
+            // The server keeps nothing of a handshake until it is over.
+            net.sysctl("net.ipv4.tcp_syncookies", "2");
+        }
         // A device whose other end takes nothing, so that a SYN is never answered.
         net.client_ns
             .ip("link add void0 type veth peer name void1\n\
@@ -121,9 +165,12 @@ impl Place {
             log: folder.file("load.ndjson"),
             pids: (pid..pid + PIDS).collect(),
             image: image.to_owned(),
+            client_threads: if is_lossy { 24 } else { 4 },
+            is_lossy,
         };
         let threads = Kind::Threads {
             addr: place.threads,
+            threads: 2 + place.client_threads,
         };
         let forks = Kind::Forks {
             addr: place.forks,
@@ -174,10 +221,9 @@ impl Place {
             own_ip: self.net.client_ip,
             first: seed << 44 | self.number << 32 | 1,
             count: connections * 7 / 10,
-            threads: 4,
+            threads: self.client_threads,
             pause_us,
             ports: Vec::new(),
-            is_lossy: false,
             image: Some(self.image.clone()),
         };
         let few = connections / 10;
@@ -214,8 +260,10 @@ impl Place {
                 "tr-void",
             ),
         ];
+        // On a lossy link an old connection may still have the port at the server.
         kinds
             .into_iter()
+            .filter(|(_, comm)| !self.is_lossy || *comm != "tr-again")
             .map(|(kind, comm)| {
                 let task = self.task(kind, comm, self.net.client_ns.path(), seed);
                 Running::start(&mut task.command())
@@ -273,16 +321,17 @@ pub fn image(folder: &Folder) -> PathBuf {
 fn held_to(connections: u64) {
     let folder = Folder::new();
     let image = image(&folder);
-    let places: Vec<Place> = (0..)
-        .zip(LINKS)
-        .map(|(number, link)| Place::new(link, number, &folder, &image))
-        .collect();
+    let mut places = Place::all(&folder, &image);
+    let share = connections / places.len() as u64;
+    places.push(Place::lossy(&folder, &image));
     let mut recorder = Recorder::start(folder.file("events.ndjson"), &[]);
     let began = Instant::now();
-    let share = connections / places.len() as u64;
     let clients: Vec<Running> = places
         .iter()
-        .flat_map(|place| place.clients(share, 0, 1))
+        .flat_map(|place| {
+            let part = if place.is_lossy { LOSSY_PART } else { 1 };
+            place.clients(share / part, 0, 1)
+        })
         .collect();
     for mut client in clients {
         let status = client.0.wait().expect("it ends");
@@ -296,7 +345,8 @@ fn held_to(connections: u64) {
     thread::sleep(Duration::from_millis(500));
     let blind = recorder.finish();
     let inodes: Vec<u64> = places.iter().flat_map(|place| place.net.inodes()).collect();
-    let records = Records::read(&recorder.file, &inodes);
+    let mut records = Records::of(&inodes);
+    records.read(&recorder.file);
     let (entries, faults) = read_log(&folder.file("load.ndjson"));
     assert!(
         faults.is_empty(),

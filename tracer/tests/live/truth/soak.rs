@@ -4,11 +4,10 @@
 
 use std::{
     collections::{BTreeMap, HashSet},
-    fs::{self, File},
-    io::{BufRead as _, BufReader, Write as _},
+    fs,
+    io::{BufRead as _, BufReader},
     net::TcpStream,
-    path::{Path, PathBuf},
-    process::{ChildStdout, Command, Stdio},
+    process::{Command, Stdio},
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering::Relaxed},
@@ -33,7 +32,7 @@ use crate::lab::{
         protocol::{Churn, Op},
     },
     folder::Folder,
-    link::{LINKS, Link, Net},
+    link::{Link, Net},
     tracer::{command, hooks},
 };
 
@@ -63,51 +62,46 @@ fn seconds(variable: &str, default: u64) -> u64 {
 /// The tracer that writes to a pipe, and its reader, which may stand still.
 struct Piped {
     child: Running,
-    file: PathBuf,
     stands_still: Arc<AtomicBool>,
-    reader: Option<JoinHandle<()>>,
+    reader: JoinHandle<Records>,
 }
 
 impl Piped {
-    fn start(file: PathBuf) -> Piped {
+    fn start(namespaces: &[u64]) -> Piped {
         let mut command = command(&["-o", "json"]);
         let command = command.args(hooks()).stdout(Stdio::piped());
         let mut child = Running::start(command);
-        let stdout = child.0.stdout.take().expect("piped");
+        let mut stdout = BufReader::with_capacity(1 << 16, child.0.stdout.take().expect("piped"));
+        let mut start = String::new();
+        stdout.read_line(&mut start).expect("a line");
         let stands_still = Arc::new(AtomicBool::new(false));
         let reader = {
-            let (stands_still, file) = (Arc::clone(&stands_still), file.clone());
-            thread::spawn(move || copy(stdout, &file, &stands_still))
+            let stands_still = Arc::clone(&stands_still);
+            let mut records = Records::of(namespaces);
+            thread::spawn(move || {
+                records.read_from(stdout, || {
+                    while stands_still.load(Relaxed) {
+                        sleep(Duration::from_millis(50));
+                    }
+                });
+                records
+            })
         };
-        let piped = Piped {
+        Piped {
             child,
-            file,
             stands_still,
-            reader: Some(reader),
-        };
-        wait_for("the tracer to start", || {
-            fs::metadata(&piped.file).is_ok_and(|file| file.len() > 0)
-        });
-        piped
+            reader,
+        }
     }
 
-    fn finish(&mut self) {
+    fn pid(&self) -> i32 {
+        self.child.0.id() as i32
+    }
+
+    fn finish(mut self) -> Records {
         self.stands_still.store(false, Relaxed);
         end(&mut self.child);
-        self.reader.take().expect("once").join().expect("a reader");
-    }
-}
-
-fn copy(stdout: ChildStdout, file: &Path, stands_still: &AtomicBool) {
-    let mut file = File::create(file).expect("the folder is ours");
-    let mut stdout = BufReader::with_capacity(1 << 16, stdout);
-    let mut line = Vec::new();
-    while let Ok(1..) = stdout.read_until(b'\n', &mut line) {
-        file.write_all(&line).expect("room");
-        line.clear();
-        while stands_still.load(Relaxed) {
-            sleep(Duration::from_millis(50));
-        }
+        self.reader.join().expect("a reader")
     }
 }
 
@@ -188,7 +182,8 @@ type Fault = (&'static str, fn(&mut Watched, Duration));
 struct Watched {
     piped: Piped,
     filed: Recorder,
-    files: Vec<PathBuf>,
+    /// Of files that were rotated.
+    records: Records,
     metrics: u16,
 }
 
@@ -212,14 +207,12 @@ fn stand_still(watched: &mut Watched, length: Duration) {
 }
 
 fn rotate(watched: &mut Watched, _: Duration) {
-    let old = watched
-        .filed
-        .file
-        .with_extension(watched.files.len().to_string());
+    let old = watched.filed.file.with_extension("old");
     fs::rename(&watched.filed.file, &old).expect("the folder is ours");
     signal(watched.filed.pid(), Signal::SIGHUP);
-    watched.files.push(old);
     wait_for("a new file", || watched.filed.file.exists());
+    watched.records.read(&old);
+    fs::remove_file(&old).expect("the folder is ours");
 }
 
 fn signal(pid: i32, signal: Signal) {
@@ -310,20 +303,18 @@ pub fn soak() {
     let every = Duration::from_secs(seconds(EVERY_VARIABLE, A_MINUTE_S));
     let folder = Folder::new();
     let image = image(&folder);
-    let places: Vec<Place> = (0..)
-        .zip(LINKS)
-        .map(|(number, link)| Place::new(link, number, &folder, &image))
-        .collect();
+    let places = Place::all(&folder, &image);
     let metrics = free_port();
     let listen = format!("127.0.0.1:{metrics}");
     let file = folder.file("events.ndjson");
+    let inodes: Vec<u64> = places.iter().flat_map(|place| place.net.inodes()).collect();
     let mut watched = Watched {
         filed: Recorder::start(file, &["--metrics-listen", &listen]),
-        piped: Piped::start(folder.file("piped.ndjson")),
-        files: Vec::new(),
+        piped: Piped::start(&inodes),
+        records: Records::of(&inodes),
         metrics,
     };
-    let pids = [watched.piped.child.0.id() as i32, watched.filed.pid()];
+    let pids = [watched.piped.pid(), watched.filed.pid()];
     let before = entries(pids[0]);
 
     let began = Instant::now();
@@ -350,11 +341,12 @@ pub fn soak() {
     }
     sleep(Duration::from_secs(1));
     let after = entries(pids[0]);
-    watched.piped.finish();
+    let piped = watched.piped.finish();
     let blind = watched.filed.finish();
+    let mut filed = watched.records;
+    filed.read(&watched.filed.file);
     report(&told, &figures, &before, &after);
 
-    let inodes: Vec<u64> = places.iter().flat_map(|place| place.net.inodes()).collect();
     let (log, faults) = read_log(&folder.file("load.ndjson"));
     assert!(
         faults.is_empty(),
@@ -362,12 +354,6 @@ pub fn soak() {
         faults.len(),
         faults[..faults.len().min(8)].join("\n")
     );
-    let piped = Records::read(&watched.piped.file, &inodes);
-    let mut filed = Records::default();
-    watched.files.push(watched.filed.file.clone());
-    for file in &watched.files {
-        filed.read_more(file, &inodes);
-    }
     for (name, records) in [("pipe", &piped), ("file", &filed)] {
         let judgement = judge(records, &log, &blind, pids_again(&log));
         println!("note: {name}: {}", judgement.summary(records));

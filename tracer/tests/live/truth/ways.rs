@@ -188,7 +188,11 @@ pub fn play(end: &mut End, deal: &Deal) -> io::Result<Closed> {
     if deal.way.talks() {
         if is_x {
             end.write(there)?;
-            end.read(back)?;
+            match deal.way {
+                // y does not wait for its answer to arrive.
+                BothAbort | CloseMeetsAbort => end.read_or_reset(back)?,
+                _ => end.read(back)?,
+            }
         } else {
             end.read(there)?;
             end.write(back)?;
