@@ -191,6 +191,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(miri, ignore = "too many rounds for an interpreter")]
     fn scattered_clocks_are_not_telling() {
         let mut clusters = Clusters::default();
         let mut clock_ms: u64 = 1;
@@ -244,6 +245,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(miri, ignore = "too many rounds for an interpreter")]
     fn memory_is_bounded_and_what_comes_again_stays() {
         let mut clusters = Clusters::default();
         let at = |clusters: &mut Clusters, number: u32| {

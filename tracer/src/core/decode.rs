@@ -90,7 +90,8 @@ mod tests {
     #[test]
     fn every_length_and_kind_has_an_answer() {
         for kind in 0..16u32 {
-            for length in 0..1024 {
+            // An interpreter has no time for lengths that are none of a record.
+            for length in (0..1024).step_by(if cfg!(miri) { 8 } else { 1 }) {
                 let mut bytes = vec![0xa5; length];
                 if length >= 32 {
                     bytes[24..28].copy_from_slice(&kind.to_ne_bytes());

@@ -397,6 +397,7 @@ impl Random {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "too many rounds for an interpreter")]
 fn healthy_ends_of_unknown_processes_get_no_hint() {
     let table = table();
     let mut random = Random(0x9e37_79b9_7f4a_7c15);
@@ -455,6 +456,7 @@ fn a_product_that_looks_now_and_then_has_to_be_known() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "too many rounds for an interpreter")]
 fn chance_rarely_fits_from_elsewhere() {
     let table = table();
     let mut random = Random(7);
