@@ -6,6 +6,7 @@ use super::{Fault, File, lexer::tokens};
 const ALLOWED: &[&str] = &[
     "tracer-common/",
     "tracer-ebpf/",
+    "tracer/benches/",
     "tracer/build.rs",
     "tracer/src/kernel.rs",
     "tracer/src/kernel/",
