@@ -181,6 +181,8 @@ impl Evidence<'_> {
     fn first(&self) -> Option<First> {
         let conn = self.conn;
         match (conn.has(flag::LOCAL_FIN), conn.has(flag::PEER_FIN)) {
+            // The run that would have seen the peer's FIN was skipped: this state is reached by it alone.
+            (true, false) if self.sock.state == state::LAST_ACK => Some(First::Peer),
             (true, false) => Some(First::Local),
             (false, true) => Some(First::Peer),
             (true, true) if conn.has(flag::CLOSING) => Some(First::Local),
@@ -465,6 +467,11 @@ mod tests {
                 ("fin_peer", "peer", "fin"),
             ),
             (both, ("fin_both", "local", "fin")),
+            // The peer's FIN went unseen.
+            (
+                Case::established(state::LAST_ACK).local_fin(3).orphan(),
+                ("fin_peer", "peer", "fin"),
+            ),
             // Not tracked: the state that was left tells.
             (
                 Case::established(state::LAST_ACK),
