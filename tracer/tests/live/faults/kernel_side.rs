@@ -56,7 +56,11 @@ pub fn tests() -> Vec<Test> {
             &[ip, Need::Asked("LIVE_LONG")],
             || in_a_storm(50_000),
         ),
-        Test::new("faults::clock_set", &[ip, Need::GlobalClock], clock_set),
+        Test::new(
+            "faults::clock_set",
+            &[ip, Need::Asked("LIVE_CLOCK"), Need::Alone],
+            clock_set,
+        ),
     ]
 }
 
@@ -399,7 +403,7 @@ fn clock_set() {
     let mut due_s = Vec::new();
     let mut end = || {
         // The clock is looked at twice a second.
-        sleep(Duration::from_millis(700));
+        sleep(Duration::from_millis(1_200));
         let since = SystemTime::now()
             .duration_since(UNIX_EPOCH)
             .expect("after 1970");

@@ -25,8 +25,6 @@ pub enum Need {
     Dist,
     /// Written permission to change a sysctl of the whole machine for a moment.
     GlobalSysctl,
-    /// The same permission, to set the clock.
-    GlobalClock,
     /// This variable of the environment: it takes long.
     Asked(&'static str),
     /// Sockets' numbers in the records are the kernel's.
@@ -81,9 +79,6 @@ pub fn unmet(needs: &[Need]) -> Option<String> {
         Need::MemoryLimit => (!memory::can_be_limited())
             .then(|| "needs the memory controller of cgroups, v1 or v2, to be root's".to_owned()),
         Need::Alone => None,
-        Need::GlobalClock => (std::env::var_os("LIVE_GLOBAL_SYSCTL").is_none()).then(|| {
-            "sets the clock of the whole machine: set LIVE_GLOBAL_SYSCTL=1 to allow it".to_owned()
-        }),
         Need::GlobalSysctl => (std::env::var_os("LIVE_GLOBAL_SYSCTL").is_none()).then(|| {
             "changes a sysctl of the whole machine: set LIVE_GLOBAL_SYSCTL=1 to allow it".to_owned()
         }),

@@ -18,7 +18,7 @@ pub fn take(needs: &[Need]) -> Option<Flock<File>> {
         .ok()?;
     let alone = needs
         .iter()
-        .any(|need| matches!(need, Need::Alone | Need::GlobalSysctl | Need::GlobalClock));
+        .any(|need| matches!(need, Need::Alone | Need::GlobalSysctl));
     let how = if alone {
         FlockArg::LockExclusive
     } else {
