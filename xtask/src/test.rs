@@ -35,6 +35,8 @@ const COMPILE: Duration = Duration::from_secs(30 * 60);
 /// For a program of unprivileged tests.
 const UNPRIVILEGED: Duration = Duration::from_secs(10 * 60);
 
+/// For the core in an interpreter, with --long.
+const MIRI: Duration = Duration::from_secs(60 * 60);
 /// For a fuzz target, with --long.
 const FUZZ_SECONDS: u32 = 600;
 const FUZZ: Duration = Duration::from_secs(FUZZ_SECONDS as u64 + 120);
@@ -194,7 +196,7 @@ impl Session<'_> {
         // Some read the files that they compare with.
         .env("MIRIFLAGS", "-Zmiri-disable-isolation")
         .current_dir(workspace());
-        self.step(NAME, COMPILE, &mut miri);
+        self.step(NAME, MIRI, &mut miri);
     }
 
     /// The fuzz targets, each for long; for a moment they run among the other tests.

@@ -57,6 +57,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(miri, ignore = "too many rounds for an interpreter")]
     fn a_storm_of_execs_forgets_the_oldest_first() {
         let mut renames = Renames::default();
         renames.note(&task(1, 1, b"first\0\0\0"));
