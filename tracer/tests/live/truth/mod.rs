@@ -129,10 +129,6 @@ impl Place {
         for key in ["time", "intvl"] {
             net.sysctl(&format!("net.ipv4.tcp_keepalive_{key}"), "1");
         }
-        if link == Link::VethV6 {
-            // The server keeps nothing of a handshake until it is over.
-            net.sysctl("net.ipv4.tcp_syncookies", "2");
-        }
         // A device whose other end takes nothing, so that a SYN is never answered.
         net.client_ns
             .ip("link add void0 type veth peer name void1\n\
