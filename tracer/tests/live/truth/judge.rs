@@ -80,7 +80,7 @@ impl Told {
 
     /// The kernel runs no program inside itself, so an end may be made good without its cause; `stop` counts these.
     fn was_recovered(&self) -> bool {
-        self.reason == "unknown" && self.state.is_none()
+        self.event == "tcp_close" && self.state.is_none()
     }
 }
 
@@ -609,8 +609,9 @@ fn pair(
     ) else {
         return;
     };
-    let recovered = told_a.was_recovered() || told_b.was_recovered();
-    if recovered
+    let unseen = |told: &Told| told.was_recovered() || told.was_unborn();
+    if unseen(told_a)
+        || unseen(told_b)
         || [told_a, told_b]
             .iter()
             .any(|told| blind.contains(&told.ports()))
