@@ -4,12 +4,13 @@
 use std::{
     fs,
     net::SocketAddr,
-    sync::{Arc, LazyLock, Mutex},
+    sync::{LazyLock, Mutex},
+    time::Instant,
 };
 
 use super::*;
 use crate::lab::{
-    agent::{Agent, Role},
+    agent::{Agent, Listener, Role},
     needs::Need,
     netns::Netns,
 };
@@ -33,7 +34,7 @@ const LIMIT: &str = "/proc/sys/net/ipv4/tcp_max_orphans";
 
 /// Orphans that stay: full sockets in FIN_WAIT2, in a namespace where that lasts long.
 struct Crowd {
-    _agent: Arc<Agent>,
+    listener: Listener,
 }
 
 const CROWD: usize = 600;
@@ -50,17 +51,24 @@ impl Crowd {
     fn gather() -> Crowd {
         let agent = Agent::start(Some(&ASIDE), "lab-crowd");
         agent.sysctl("net.ipv4.tcp_fin_timeout", "120");
-        let listener = agent.listen(SocketAddr::from(([127, 0, 0, 1], 0)), 64);
+        let crowd = Crowd {
+            listener: agent.listen(SocketAddr::from(([127, 0, 0, 1], 0)), 64),
+        };
         for _ in 0..CROWD {
-            let fd = agent.socket(false, false);
-            let mut client = Sock::new(&agent, fd, listener.addr, None, Role::Client);
-            client.connect(listener.addr).expect("a connection");
-            listener.accept();
-            client.close();
+            crowd.one_more();
         }
-        // The kernel counts them every 100 ms.
-        sleep(Duration::from_millis(300));
-        Crowd { _agent: agent }
+        crowd
+    }
+
+    /// Makes an orphan; the end that it leaves behind.
+    fn one_more(&self) -> Sock {
+        let Listener { agent, addr, .. } = &self.listener;
+        let fd = agent.socket(false, false);
+        let mut client = Sock::new(agent, fd, *addr, None, Role::Client);
+        client.connect(*addr).expect("a connection");
+        let server = self.listener.accept();
+        client.close();
+        server
     }
 }
 
@@ -70,10 +78,18 @@ struct Scarcity {
 }
 
 impl Scarcity {
-    fn begin() -> Scarcity {
+    /// The kernel compares the limit with a sum of its own, made every 100 ms by a timer that may wait as long as its
+    /// processor rests (TIMER_DEFERRABLE), and shown nowhere: only an orphan that is aborted proves it.
+    fn begin(crowd: &Crowd) -> Scarcity {
         let before = fs::read_to_string(LIMIT).expect("tcp_max_orphans");
         fs::write(LIMIT, (CROWD / 2).to_string()).expect("root of the initial namespace");
-        Scarcity { before }
+        let scarcity = Scarcity { before };
+        let deadline = Instant::now() + PATIENCE;
+        while crowd.one_more().state() != CLOSE {
+            assert!(Instant::now() < deadline, "no orphan is one too many");
+            sleep(Duration::from_millis(20));
+        }
+        scarcity
     }
 }
 
@@ -87,12 +103,16 @@ impl Drop for Scarcity {
 pub fn oom_in_close(net: &Net, count: usize) -> Vec<End> {
     let _turn = TURN.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
     let pairs = net.pairs(count);
-    for pair in &pairs {
-        talk(pair);
-        pair.y.quickack(false);
-    }
+    pairs.iter().for_each(talk);
+    // Bare acknowledgements get lost: one of the FIN, before close(2) looks for too many orphans, would leave x in
+    // TIME_WAIT.
+    let port = pairs[0].listener_port();
+    let bare = "tcp flags & (fin | syn | rst | ack) == ack drop";
+    net.firewall(&format!(
+        "tcp dport {port} {bare}; tcp sport {port} {bare};"
+    ));
     let crowd = Crowd::gather();
-    let scarcity = Scarcity::begin();
+    let scarcity = Scarcity::begin(&crowd);
     pairs.iter().for_each(|pair| pair.x.close());
     drop(scarcity);
     let mut ends = Vec::new();
@@ -132,7 +152,7 @@ pub fn oom_in_timer(net: &Net, count: usize) -> Vec<End> {
         );
         ends.push(y.closer(&pair.y.agent));
     }
-    let scarcity = Scarcity::begin();
+    let scarcity = Scarcity::begin(&crowd);
     net.wait_until_gone();
     drop(scarcity);
     drop(crowd);
