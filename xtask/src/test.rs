@@ -7,6 +7,7 @@
 
 mod libtest;
 mod live;
+mod second_chance;
 mod tally;
 mod watch;
 
@@ -24,7 +25,7 @@ use crate::{
     deny, fuzz, tidy,
     toolchain::{self, choice::Choice},
 };
-use libtest::Listener;
+use libtest::{Listener, Report};
 use tally::Tally;
 use watch::End;
 
@@ -58,6 +59,9 @@ pub struct Options {
     /// Leave out the live tests, which need root
     #[arg(long)]
     skip_live: bool,
+    /// Give live tests that fail no second chance
+    #[arg(long)]
+    strict: bool,
 }
 
 pub fn test(options: &Options) -> Result<ExitCode> {
@@ -265,14 +269,20 @@ impl Session<'_> {
     /// Runs a test program in the folder of its package, as cargo does.
     fn run(&mut self, name: &str, limit: Duration, command: &mut Command, program: &Built) {
         say(name);
-        command
-            .current_dir(&program.package)
-            .env("CARGO_MANIFEST_DIR", &program.package);
-        self.libtest(name, limit, command);
+        self.libtest(name, limit, within(command, program));
     }
 
     /// Runs what ends in libtest's arguments and prints libtest's output.
     fn libtest(&mut self, name: &str, limit: Duration, command: &mut Command) {
+        let (report, fault) = self.heard(limit, command);
+        if let Some(fault) = fault {
+            self.tally.fail(name, fault);
+        }
+        self.tally.add(name, report);
+    }
+
+    /// The same without counting it; and what went wrong beyond its tests.
+    fn heard(&self, limit: Duration, command: &mut Command) -> (Report, Option<String>) {
         // The output of tests that pass is where skips are said.
         command.arg("--show-output");
         if let Some(filter) = &self.options.filter {
@@ -281,13 +291,14 @@ impl Session<'_> {
         let mut listener = Listener::new(io::stdout());
         let end = watch::run(command, limit, &mut |bytes| listener.hear(bytes));
         let report = listener.finish();
-        if let Some(unfinished) = &report.unfinished {
-            self.tally
-                .fail(name, format!("{} {unfinished}", shown(end)));
+        let fault = if let Some(unfinished) = &report.unfinished {
+            Some(format!("{} {unfinished}", shown(end)))
         } else if report.failed.is_empty() && !end.as_ref().is_ok_and(End::success) {
-            self.tally.fail(name, shown(end));
-        }
-        self.tally.add(name, report);
+            Some(shown(end))
+        } else {
+            None
+        };
+        (report, fault)
     }
 
     /// A command that counts as one test.
@@ -314,6 +325,12 @@ impl Session<'_> {
             .as_ref()
             .is_none_or(|part| name.contains(part.as_str()))
     }
+}
+
+fn within<'a>(command: &'a mut Command, program: &Built) -> &'a mut Command {
+    command
+        .current_dir(&program.package)
+        .env("CARGO_MANIFEST_DIR", &program.package)
 }
 
 /// The cargo that compiles for the BPF target.

@@ -14,10 +14,19 @@ use std::{
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Report {
     pub passed: usize,
-    pub failed: Vec<String>,
+    pub failed: Vec<Failure>,
+    /// Failed at first, and passed when run again by themselves.
+    pub unsteady: Vec<Failure>,
     /// Name and reason.
     pub skipped: Vec<(String, String)>,
     pub unfinished: Option<Unfinished>,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+pub struct Failure {
+    pub name: String,
+    /// The first line of what it printed.
+    pub reason: String,
 }
 
 /// A program that ended before its `test result:` line.
@@ -71,6 +80,8 @@ struct Section {
     skipped: BTreeMap<String, String>,
     /// The indented lines last seen: before the result, the names of those that failed.
     indented: Vec<String>,
+    /// Those whose words have begun, each with its first ones.
+    said: Vec<(String, Option<String>)>,
 }
 
 impl<W: Write> Listener<W> {
@@ -124,6 +135,9 @@ impl<W: Write> Listener<W> {
     fn end_line(&mut self) {
         let line = String::from_utf8_lossy(&self.line).trim_end().to_owned();
         self.read(&line);
+        if self.part == Part::Failures {
+            self.section.note_reason(&line);
+        }
         if self.part != Part::Successes {
             self.pass_on();
         }
@@ -172,6 +186,8 @@ impl<W: Write> Listener<W> {
 
     fn add(&mut self, mut section: Section, passed: usize, failed: Vec<String>) {
         let skipped = &mut self.report.skipped;
+        let failed = failed.into_iter().map(|name| section.failure(name));
+        let failed: Vec<_> = failed.collect();
         for (name, reason) in section.ignored {
             let said = section.skipped.remove(&name);
             skipped.push((
@@ -181,7 +197,9 @@ impl<W: Write> Listener<W> {
         }
         let ignored = skipped.len();
         let told = section.skipped.into_iter();
-        let told = told.filter(|(name, _)| section.begun.contains(name) && !failed.contains(name));
+        let told = told.filter(|(name, _)| {
+            section.begun.contains(name) && failed.iter().all(|failure| failure.name != *name)
+        });
         skipped.extend(told.take(passed));
         self.report.passed += passed - (skipped.len() - ignored);
         self.report.failed.extend(failed);
@@ -189,6 +207,28 @@ impl<W: Write> Listener<W> {
 }
 
 impl Section {
+    /// What a failing test printed begins with `---- NAME ----`, libtest's with `---- NAME stdout ----`.
+    fn note_reason(&mut self, line: &str) {
+        let heading = line.strip_prefix("---- ");
+        if let Some(name) = heading.and_then(|rest| rest.strip_suffix(" ----")) {
+            let name = name.trim_end_matches(" stdout");
+            self.said.push((name.to_owned(), None));
+        } else if let Some((_, reason @ None)) = self.said.last_mut()
+            && !line.is_empty()
+        {
+            *reason = Some(line.trim().to_owned());
+        }
+    }
+
+    fn failure(&self, name: String) -> Failure {
+        let said = self.said.iter().find(|(said, _)| *said == name);
+        let reason = said.and_then(|(_, reason)| reason.clone());
+        Failure {
+            name,
+            reason: reason.unwrap_or_else(|| "see above".to_owned()),
+        }
+    }
+
     /// A line of the list. A test that runs alone has its name printed first and the result when it is known, after
     /// whatever its children printed in between.
     fn list(&mut self, line: &str) {
@@ -282,7 +322,11 @@ test result: FAILED. 2 passed; 1 failed; 1 ignored; 0 measured; 0 filtered out; 
             report,
             Report {
                 passed: 1,
-                failed: vec!["rows::rst".into()],
+                failed: vec![Failure {
+                    name: "rows::rst".into(),
+                    reason: "indented words of the test".into(),
+                }],
+                unsteady: Vec::new(),
                 skipped: vec![
                     ("rows::slow".into(), "takes an hour".into()),
                     (
@@ -330,7 +374,7 @@ test result: FAILED. 2 passed; 1 failed; 1 ignored; 0 measured; 0 filtered out; 
         let (report, _) =
             heard("running 3 tests\ntest a ... ok\ntest b ... FAILED\ntest c ... segfault\n");
         assert_eq!(report.passed, 1);
-        assert_eq!(report.failed, ["b"]);
+        assert_eq!(report.failed[0].name, "b");
         assert_eq!(
             report.unfinished.unwrap().to_string(),
             "while c was running"

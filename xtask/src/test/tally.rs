@@ -4,7 +4,10 @@ use std::{io::Write, process::ExitCode};
 
 use anyhow::{Context as _, Result};
 
-use super::libtest::Report;
+use super::{
+    libtest::{Failure, Report},
+    second_chance::TIMES,
+};
 
 pub struct Tally {
     require_root: bool,
@@ -13,6 +16,8 @@ pub struct Tally {
     failed: Vec<(String, String)>,
     /// Name and reason.
     skipped: Vec<(String, String)>,
+    /// Name, and why it failed before it passed.
+    unsteady: Vec<(String, String)>,
 }
 
 impl Tally {
@@ -22,6 +27,7 @@ impl Tally {
             passed: 0,
             failed: Vec::new(),
             skipped: Vec::new(),
+            unsteady: Vec::new(),
         }
     }
 
@@ -49,8 +55,12 @@ impl Tally {
     /// The tests of one program.
     pub fn add(&mut self, program: &str, report: Report) {
         self.pass(report.passed);
-        for test in report.failed {
-            self.fail(&format!("{program} {test}"), "see above");
+        for Failure { name, reason } in report.failed {
+            self.fail(&format!("{program} {name}"), reason);
+        }
+        self.pass(report.unsteady.len());
+        for Failure { name, reason } in report.unsteady {
+            self.unsteady.push((format!("{program} {name}"), reason));
         }
         for (test, reason) in report.skipped {
             self.skip(&format!("{program} {test}"), &reason);
@@ -66,6 +76,12 @@ impl Tally {
             }
             for (name, what) in &self.failed {
                 writeln!(out, "failed: {name}: {what}")?;
+            }
+            for (name, reason) in &self.unsteady {
+                writeln!(
+                    out,
+                    "unsteady: {name}: failed once in the full run ({reason}), passed {TIMES} of {TIMES} alone"
+                )?;
             }
             let counts = [self.passed, self.failed.len(), self.skipped.len()];
             let [passed, failed, skipped] = counts;
@@ -127,6 +143,30 @@ mod tests {
         );
         assert!(
             report.ends_with("\n3 passed, 1 failed, 3 skipped\n"),
+            "{report}"
+        );
+    }
+
+    #[test]
+    fn what_is_unsteady_is_told_right_before_the_counts_and_fails_nothing() {
+        let mut tally = with_skips(false);
+        let unsteady = vec![Failure {
+            name: "rows::rst".to_owned(),
+            reason: "came late".to_owned(),
+        }];
+        tally.add(
+            "live",
+            Report {
+                unsteady,
+                ..Report::default()
+            },
+        );
+        let report = reported(&tally);
+        assert!(
+            report.ends_with(
+                "\nunsteady: live rows::rst: failed once in the full run (came late), passed 3 of 3 alone\n\
+                 4 passed, 0 failed, 3 skipped\n"
+            ),
             "{report}"
         );
     }
