@@ -280,7 +280,6 @@ fn none_wrong(link: &str, wrong: &[String]) {
     );
 }
 
-/// The only record of a socket.
 /// An end of which there is no record. Where nobody could see the ends of a connection, its ports are not known
 /// either, so such ends are counted against the connections that the machine is known to have hidden.
 struct Unseen {
@@ -302,6 +301,7 @@ impl Unseen {
     }
 }
 
+/// The only record of a socket.
 fn record<'a>(by_cookie: &HashMap<u64, Vec<&'a Line>>, cookie: u64) -> Result<&'a Line, String> {
     match by_cookie.get(&cookie).map(Vec::as_slice) {
         Some([line]) => Ok(*line),
