@@ -16,8 +16,11 @@ mod verdict;
 use std::{
     fs,
     io::{self, Write as _},
+    num::NonZeroUsize,
     path::{Path, PathBuf},
     process::{ExitCode, Stdio},
+    sync::Mutex,
+    thread,
 };
 
 use anyhow::{Context as _, Result, bail};
@@ -26,7 +29,7 @@ use crate::{
     apt,
     cargo::{built, cargo},
     command::{self, say, shown},
-    run, toolchain,
+    toolchain,
 };
 use kernel::Kernel;
 
@@ -57,20 +60,23 @@ pub struct Options {
     /// A release of the matrix (5.10, 6.1, 6.12, 6.18, 7.3) or the file of a kernel image; without it, all of the matrix
     #[arg(long = "kernel", value_name = "VERSION|PATH")]
     kernels: Vec<String>,
-    /// Run only tests whose names contain this
-    #[arg(long, value_name = "SUBSTR")]
-    filter: Option<String>,
+    /// Run only tests whose names contain this; several may be named
+    #[arg(long = "filter", value_name = "SUBSTR")]
+    filters: Vec<String>,
     /// Run only a few tests, of everything a little, with every family of hooks
-    #[arg(long, conflicts_with = "filter")]
+    #[arg(long, conflicts_with = "filters")]
     smoke: bool,
     /// Have the tracer use this family of hooks, as its own --hooks; several are tried in turn
     #[arg(long, value_name = "FAMILY", value_parser = ["auto", "tp_btf", "fentry", "kprobe"])]
     hooks: Vec<String>,
+    /// Run so many guests side by side; without it, one a processor
+    #[arg(long, value_name = "N")]
+    jobs: Option<NonZeroUsize>,
     /// Keep what came of it in tracer/tests/matrix.json, which docs/kernels.md tells of
     #[arg(long)]
     save: bool,
     /// Boot with lockdown=confidentiality: what is tried is `tracer doctor`, and the test of it
-    #[arg(long, conflicts_with_all = ["filter", "smoke", "hooks"])]
+    #[arg(long, conflicts_with_all = ["filters", "smoke", "hooks"])]
     lockdown: bool,
     /// Fetch kernels again, for a newer build of the same release
     #[arg(long)]
@@ -84,8 +90,10 @@ impl Options {
             ("-x", vec!["doctor::under_lockdown"])
         } else if self.smoke {
             ("-x", SMOKE.to_vec())
+        } else if self.filters.is_empty() {
+            ("", vec![""])
         } else {
-            ("", vec![self.filter.as_deref().unwrap_or_default()])
+            ("", self.filters.iter().map(String::as_str).collect())
         }
     }
 
@@ -114,19 +122,21 @@ pub fn vm(options: &Options) -> Result<ExitCode> {
     toolchain::ensure()?;
     install_packages()?;
     let folder = folder()?;
-    let guest = guest::Programs {
-        tracer: run::build()?,
-        live: build_live()?,
-    };
-    let mut accel = guest::Accel::to_try();
+    let kernels: Vec<_> = wanted
+        .iter()
+        .map(|wanted| wanted.get(&folder, options.refresh))
+        .collect();
+    let guest = build()?;
+    let accel = Mutex::new(guest::Accel::to_try());
+    let tried = side_by_side(kernels, options.jobs, |kernel| -> Result<table::Column> {
+        let kernel = kernel?;
+        let verdict = on(&kernel, &guest, options, &folder, &accel)
+            .with_context(|| format!("on Linux {}", kernel.name))?;
+        Ok((kernel, verdict))
+    });
     let mut columns = Vec::new();
     let mut untried = 0;
-    for wanted in wanted {
-        let column = wanted.get(&folder, options.refresh).and_then(|kernel| {
-            let verdict = on(&kernel, &guest, options, &folder, &mut accel)
-                .with_context(|| format!("on Linux {}", kernel.name))?;
-            Ok((kernel, verdict))
-        });
+    for column in tried {
         match column {
             Ok(column) => columns.push(column),
             // One that cannot be had must not keep the others' table away.
@@ -150,12 +160,39 @@ pub fn vm(options: &Options) -> Result<ExitCode> {
     })
 }
 
+/// Does all of them, in the order in which they are given; so do their results come.
+fn side_by_side<A: Send, B: Send>(
+    all: Vec<A>,
+    jobs: Option<NonZeroUsize>,
+    work: impl Fn(A) -> B + Sync,
+) -> Vec<B> {
+    let jobs = jobs.or_else(|| thread::available_parallelism().ok());
+    let queue = Mutex::new(all.into_iter().enumerate());
+    let next = || queue.lock().expect("taking one cannot panic").next();
+    let worker = || {
+        std::iter::from_fn(next)
+            .map(|(place, one)| (place, work(one)))
+            .collect::<Vec<_>>()
+    };
+    let mut done: Vec<_> = thread::scope(|scope| {
+        let workers: Vec<_> = (0..jobs.map_or(1, Into::into))
+            .map(|_| scope.spawn(worker))
+            .collect();
+        workers
+            .into_iter()
+            .flat_map(|worker| worker.join().expect("work does not panic"))
+            .collect()
+    });
+    done.sort_by_key(|(place, _)| *place);
+    done.into_iter().map(|(_, result)| result).collect()
+}
+
 fn on(
     kernel: &Kernel,
     programs: &guest::Programs,
     options: &Options,
     folder: &Path,
-    accel: &mut guest::Accel,
+    accel: &Mutex<guest::Accel>,
 ) -> Result<verdict::Verdict> {
     say(format!(
         "Linux {} ({})",
@@ -177,9 +214,10 @@ fn on(
     Ok(verdict)
 }
 
-/// The test program, optimised: a guest runs at a tenth of the speed. It brings the libraries that it needs.
-fn build_live() -> Result<PathBuf> {
-    say("building the live tests");
+/// Tracer and the test program, optimised: a guest runs at a tenth of the speed. One call builds both from the same
+/// crates.
+fn build() -> Result<guest::Programs> {
+    say("building tracer and the live tests");
     let mut command = cargo();
     command
         .args(["test", "--release", "--no-run", "--package", "tracer"])
@@ -190,11 +228,17 @@ fn build_live() -> Result<PathBuf> {
     if !output.status.success() {
         bail!("{} ended with {}", shown(&command), output.status);
     }
-    built(&String::from_utf8_lossy(&output.stdout))
-        .into_iter()
-        .find(|built| built.tests && built.target == "live")
-        .map(|built| built.file)
-        .with_context(|| format!("{} named no test program", shown(&command)))
+    let built = built(&String::from_utf8_lossy(&output.stdout));
+    let file = |target: &str, tests: bool| {
+        let mut all = built.iter();
+        all.find(|built| built.tests == tests && built.target == target)
+            .map(|built| built.file.clone())
+            .with_context(|| format!("{} named no program {target}", shown(&command)))
+    };
+    Ok(guest::Programs {
+        tracer: file("tracer", false)?,
+        live: file("live", true)?,
+    })
 }
 
 fn install_packages() -> Result<()> {
@@ -215,4 +259,21 @@ fn install_packages() -> Result<()> {
 /// Kernels, and what the last run on each left behind.
 fn folder() -> Result<PathBuf> {
     Ok(toolchain::choice::cache()?.join("vm"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn results_come_in_the_order_of_the_work() {
+        for jobs in [1, 3] {
+            let waits = vec![30, 20, 10, 0];
+            let done = side_by_side(waits.clone(), NonZeroUsize::new(jobs), |wait| {
+                thread::sleep(std::time::Duration::from_millis(wait));
+                wait
+            });
+            assert_eq!(done, waits, "{jobs} at once");
+        }
+    }
 }

@@ -5,7 +5,10 @@ use std::{
     io::{BufRead as _, BufReader, Write as _},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
-    sync::mpsc::{self, RecvTimeoutError},
+    sync::{
+        Mutex,
+        mpsc::{self, RecvTimeoutError},
+    },
     thread,
     time::{Duration, Instant},
 };
@@ -68,7 +71,7 @@ impl Accel {
     }
 }
 
-/// Longer than init lets any test take.
+/// Longer than init lets any test take, of the time for which the guest has a processor.
 const SILENCE: Duration = Duration::from_secs(12 * 60);
 
 const TICK: Duration = Duration::from_millis(200);
@@ -83,15 +86,16 @@ pub fn boot(
     initramfs: &Path,
     place: &Path,
     lockdown: bool,
-    accel: &mut Accel,
+    accel: &Mutex<Accel>,
 ) -> Result<Verdict> {
-    let verdict = try_boot(kernel, initramfs, place, lockdown, *accel)?;
-    if verdict.release.is_some() || *accel == Accel::Tcg {
+    let first = *accel.lock().expect("setting it cannot panic");
+    let verdict = try_boot(kernel, initramfs, place, lockdown, first)?;
+    if verdict.release.is_some() || first == Accel::Tcg {
         return Ok(verdict);
     }
     say("KVM does not run the guest: translating its instructions instead");
-    *accel = Accel::Tcg;
-    try_boot(kernel, initramfs, place, lockdown, *accel)
+    *accel.lock().expect("setting it cannot panic") = Accel::Tcg;
+    try_boot(kernel, initramfs, place, lockdown, Accel::Tcg)
 }
 
 fn try_boot(
@@ -136,6 +140,7 @@ fn listen(child: &mut Child, log: &Path, name: &str, accel: Accel) -> Result<Lis
     let mut file = File::create(log).with_context(|| format!("cannot make {}", log.display()))?;
     let mut listener = Listener::default();
     let mut last = Instant::now();
+    let mut starved = starved(child.id());
     loop {
         let patience = if listener.has_begun() {
             SILENCE
@@ -145,6 +150,7 @@ fn listen(child: &mut Child, log: &Path, name: &str, accel: Accel) -> Result<Lis
         match receiver.recv_timeout(TICK) {
             Ok(line) => {
                 last = Instant::now();
+                starved = self::starved(child.id());
                 writeln!(file, "{line}")
                     .with_context(|| format!("cannot write {}", log.display()))?;
                 if let Some(news) = listener.hear(&line) {
@@ -152,13 +158,30 @@ fn listen(child: &mut Child, log: &Path, name: &str, accel: Accel) -> Result<Lis
                 }
             }
             Err(RecvTimeoutError::Disconnected) => return Ok(listener),
-            Err(RecvTimeoutError::Timeout) if last.elapsed() > patience => {
-                listener.hang(patience);
-                return Ok(listener);
+            Err(RecvTimeoutError::Timeout) => {
+                let without = self::starved(child.id()).saturating_sub(starved);
+                if last.elapsed() > patience + without {
+                    listener.hang(patience);
+                    return Ok(listener);
+                }
             }
-            Err(RecvTimeoutError::Timeout) => {}
         }
     }
+}
+
+/// How long its threads have waited for a processor, all together: where others have the machine, a guest without a
+/// word may yet be at work.
+fn starved(process: u32) -> Duration {
+    let threads = fs::read_dir(format!("/proc/{process}/task"));
+    let nanoseconds = threads
+        .into_iter()
+        .flatten()
+        .flatten()
+        .filter_map(|thread| {
+            let text = fs::read_to_string(thread.path().join("schedstat")).ok()?;
+            text.split(' ').nth(1)?.parse::<u64>().ok()
+        });
+    Duration::from_nanos(nanoseconds.sum())
 }
 
 fn qemu(kernel: &Kernel, initramfs: &Path, console: &Path, words: &str, accel: Accel) -> Command {

@@ -3,7 +3,7 @@
 # line. The first one is the kernel's console. Lines beginning `vm: ` are for xtask (verdict.rs), others belong to the
 # test that runs.
 /bin/busybox --install -s /bin 2>/dev/null
-export PATH=/bin HOME=/root TRACER_BIN=/opt/tracer CARGO_MANIFEST_DIR=/tmp LIVE_GLOBAL_SYSCTL=1
+export PATH=/usr/bin HOME=/root TRACER_BIN=/opt/tracer CARGO_MANIFEST_DIR=/tmp LIVE_GLOBAL_SYSCTL=1 LIVE_CLOCK=1
 . /opt/environment
 
 mount -t proc proc /proc

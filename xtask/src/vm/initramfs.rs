@@ -16,7 +16,34 @@ use crate::command::{self, shown};
 
 /// Taken along where they are installed here; a test that misses one says so.
 const DRIVEN: &[&str] = &[
-    "bash", "ip", "tc", "ss", "nft", "curl", "bpftool", "nginx", "setpriv",
+    "bash",
+    "ip",
+    "tc",
+    "ss",
+    "nft",
+    "iptables",
+    "curl",
+    "bpftool",
+    "nginx",
+    "haproxy",
+    "apache2",
+    "setpriv",
+    "jq",
+    "logrotate",
+    "zsh",
+    "fish",
+    "/usr/bin/python3",
+];
+
+/// So are these, which some of them load, and what is written for one of them. Python's own folder has its version's name.
+const LOADED: &[&str] = &[
+    "/usr/lib/python3",
+    "/usr/bin/gunicorn",
+    "/usr/lib/x86_64-linux-gnu/xtables",
+    "/usr/lib/apache2/modules",
+    "/usr/lib/x86_64-linux-gnu/zsh",
+    "/usr/share/zsh",
+    "/usr/share/fish",
 ];
 
 const BUSYBOX: &str = "/bin/busybox";
@@ -31,7 +58,28 @@ const HOOKS: &str = "opt/hooks";
 const MODULES: &str = "opt/modules";
 
 const FOLDERS: &[&str] = &[
-    "bin", "dev", "etc", "opt", "proc", "root", "run", "sys", "tmp", "var/log", "var/lib",
+    "dev",
+    "etc",
+    "opt",
+    "proc",
+    "root",
+    "run",
+    "sys",
+    "tmp",
+    "usr/bin",
+    "usr/lib",
+    "usr/lib64",
+    "var/log",
+    "var/lib",
+];
+
+/// Every place where a program or a library is looked for leads to /usr; the kernel looks in /sbin for its helpers.
+const LINKS: &[(&str, &str)] = &[
+    ("bin", "usr/bin"),
+    ("sbin", "usr/bin"),
+    ("usr/sbin", "bin"),
+    ("lib", "usr/lib"),
+    ("lib64", "usr/lib64"),
 ];
 
 /// Some programs look their user up.
@@ -49,6 +97,9 @@ pub fn build(
     for folder in FOLDERS {
         let folder = root.join(folder);
         fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
+    }
+    for (link, to) in LINKS {
+        symlink(to, root.join(link)).with_context(|| format!("cannot link {link}"))?;
     }
     let init = root.join("init");
     write(&init, include_str!("init.sh"))?;
@@ -74,9 +125,20 @@ pub fn build(
     libraries.extend(self::libraries(&programs.live)?);
     for name in DRIVEN {
         if let Some(program) = command::find(name) {
+            let name = program.file_name().context("a program has a name")?;
             copy(&program, &root.join("bin").join(name))?;
             libraries.extend(self::libraries(&program)?);
         }
+    }
+    // The few tests need none of it.
+    let loaded = if options.smoke { Vec::new() } else { loaded() };
+    for loaded in loaded {
+        let to = root.join(loaded.strip_prefix("/").unwrap_or(&loaded));
+        let folder = to.parent().context("what is loaded is in a folder")?;
+        fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
+        // Python takes what it compiled before only with the time of its source.
+        command::read(Command::new("cp").arg("-a").arg(&loaded).arg(folder))?;
+        libraries.extend(of_modules(&loaded)?);
     }
     for library in libraries {
         let to = root.join(library.strip_prefix("/").unwrap_or(&library));
@@ -85,8 +147,6 @@ pub fn build(
     if let Some(folder) = &kernel.modules {
         modules::copy(folder, &root.join(MODULES))?;
     }
-    // The loader is asked for at its old place, and /sbin is where the kernel looks for helpers.
-    symlink("bin", root.join("sbin")).context("cannot link sbin")?;
     let packed = pack(&root, place)?;
     fs::remove_dir_all(&root).with_context(|| format!("cannot remove {}", root.display()))?;
     Ok(packed)
@@ -113,9 +173,28 @@ fn libraries(program: &Path) -> Result<BTreeSet<PathBuf>> {
     Ok(in_ldd(&command::read(Command::new("ldd").arg(program))?))
 }
 
+fn loaded() -> Vec<PathBuf> {
+    let python = fs::canonicalize("/usr/bin/python3").unwrap_or_default();
+    let own = python
+        .file_name()
+        .map(|name| Path::new("/usr/lib").join(name));
+    let all = LOADED.iter().map(PathBuf::from).chain(own);
+    all.filter(|path| path.exists()).collect()
+}
+
+/// The libraries of what a program loads while it runs.
+fn of_modules(folder: &Path) -> Result<BTreeSet<PathBuf>> {
+    let mut find = Command::new("find");
+    find.arg(folder)
+        .args(["-type", "f", "-name", "*.so", "-exec", "ldd", "{}", "+"]);
+    Ok(in_ldd(&command::read(&mut find)?))
+}
+
 fn in_ldd(text: &str) -> BTreeSet<PathBuf> {
     text.lines()
         .filter_map(|line| line.split_whitespace().find(|word| word.starts_with('/')))
+        // `FILE:` heads what is said of one of several.
+        .filter(|word| !word.ends_with(':'))
         .map(PathBuf::from)
         .collect()
 }
@@ -145,7 +224,7 @@ mod tests {
 
     #[test]
     fn libraries_are_taken_from_where_the_loader_finds_them() {
-        let text = "\tlinux-vdso.so.1 (0x00007)\n\tlibm.so.6 => /lib/x/libm.so.6 (0x00007)\n\
+        let text = "/usr/bin/a:\n\tlinux-vdso.so.1 (0x00007)\n\tlibm.so.6 => /lib/x/libm.so.6 (0x00007)\n\
                     \t/lib64/ld-linux-x86-64.so.2 (0x00007)\n";
         let found: Vec<_> = in_ldd(text).into_iter().collect();
         assert_eq!(

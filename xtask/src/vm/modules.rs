@@ -28,6 +28,13 @@ const NEEDED: &[&str] = &[
     "nft_numgen",
     "nft_chain_nat",
     "nft_reject_inet",
+    "nft_compat",
+    "xt_mark",
+    "xt_nat",
+    "xt_statistic",
+    "xt_tcpudp",
+    "xt_MASQUERADE",
+    "xt_REDIRECT",
 ];
 
 /// Copies them, unpacked, in the order in which they have to be loaded: `NUMBER-NAME.ko`.
