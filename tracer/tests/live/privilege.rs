@@ -27,7 +27,7 @@ use crate::{
     lab::{
         expect::judge,
         folder::Folder,
-        kernel::charges_memlock,
+        kernel::{by_kretprobes, charges_memlock},
         link::{Link, Net},
         needs::Need,
         tracer::{Tracer, binary, command},
@@ -55,10 +55,20 @@ const DAC_READ_SEARCH: u32 = 2;
 /// Where maps count against RLIMIT_MEMLOCK, to raise it.
 const SYS_RESOURCE: u32 = 24;
 
+/// Where kprobes, which are perf events, are for nobody else; it has the rights of the first two.
+const SYS_ADMIN: u32 = 21;
+
+fn kprobes_need_admin() -> bool {
+    let paranoid = fs::read_to_string("/proc/sys/kernel/perf_event_paranoid");
+    let level = paranoid.ok().and_then(|level| level.trim().parse().ok());
+    by_kretprobes() && level.is_some_and(|level: i32| level >= 3)
+}
+
 /// Somebody who is not root and has these capabilities, no others, and no way to more.
 fn somebody(program: &Path, capabilities: &[u32]) -> Command {
     let memlock = charges_memlock().then_some(&SYS_RESOURCE);
-    let capabilities = capabilities.iter().chain(memlock);
+    let admin = kprobes_need_admin().then_some(&SYS_ADMIN);
+    let capabilities = capabilities.iter().chain(memlock).chain(admin);
     let list: String = capabilities
         .map(|number| format!(",+cap_{number}"))
         .collect();
@@ -118,6 +128,9 @@ fn the_least() {
     }
     assert!(whole.stderr.is_empty(), "{}", whole.stderr);
 
+    if kprobes_need_admin() {
+        return;
+    }
     for (lacking, name) in [(BPF, "CAP_BPF"), (PERFMON, "CAP_PERFMON")] {
         let others: Vec<u32> = all
             .into_iter()
