@@ -7,6 +7,7 @@
 mod fetch;
 mod guest;
 mod initramfs;
+mod jobs;
 mod kernel;
 mod modules;
 mod results;
@@ -20,7 +21,6 @@ use std::{
     path::{Path, PathBuf},
     process::{ExitCode, Stdio},
     sync::Mutex,
-    thread,
 };
 
 use anyhow::{Context as _, Result, bail};
@@ -31,6 +31,7 @@ use crate::{
     command::{self, say, shown},
     toolchain,
 };
+use jobs::Part;
 use kernel::Kernel;
 
 /// What boots a guest and fills it. The programs that tests drive are taken along where they are installed.
@@ -69,7 +70,8 @@ pub struct Options {
     /// Have the tracer use this family of hooks, as its own --hooks; several are tried in turn
     #[arg(long, value_name = "FAMILY", value_parser = ["auto", "tp_btf", "fentry", "kprobe"])]
     hooks: Vec<String>,
-    /// Run so many guests side by side; without it, one a processor
+    /// Run so many guests side by side, without it one a processor; where there are fewer kernels, their tests are
+    /// divided
     #[arg(long, value_name = "N")]
     jobs: Option<NonZeroUsize>,
     /// Keep what came of it in tracer/tests/matrix.json, which docs/kernels.md tells of
@@ -98,12 +100,13 @@ impl Options {
     }
 
     /// Of its init, as shell.
-    fn environment(&self) -> &'static str {
-        if self.smoke {
+    fn environment(&self, part: Part) -> String {
+        let links = if self.smoke {
             "export LIVE_LINKS=lo_v4,veth_v6\n"
         } else {
             ""
-        }
+        };
+        format!("{links}PART={} OF={}\n", part.number, part.of)
     }
 
     fn families(&self) -> Vec<&str> {
@@ -122,29 +125,36 @@ pub fn vm(options: &Options) -> Result<ExitCode> {
     toolchain::ensure()?;
     install_packages()?;
     let folder = folder()?;
-    let kernels: Vec<_> = wanted
+    let (kernels, missing): (Vec<_>, Vec<_>) = wanted
         .iter()
         .map(|wanted| wanted.get(&folder, options.refresh))
-        .collect();
-    let guest = build()?;
+        .partition(Result::is_ok);
+    let kernels: Vec<Kernel> = kernels.into_iter().flatten().collect();
+    let programs = build()?;
     let accel = Mutex::new(guest::Accel::to_try());
-    let tried = side_by_side(kernels, options.jobs, |kernel| -> Result<table::Column> {
-        let kernel = kernel?;
-        let verdict = on(&kernel, &guest, options, &folder, &accel)
-            .with_context(|| format!("on Linux {}", kernel.name))?;
-        Ok((kernel, verdict))
-    });
+    let jobs = options.jobs.map_or_else(jobs::by_default, Into::into);
+    let parts = Part::all(kernels.len(), jobs);
+    let guests: Vec<_> = kernels
+        .iter()
+        .flat_map(|kernel| parts.clone().map(move |part| (kernel, part)))
+        .collect();
+    let mut verdicts = jobs::side_by_side(guests, jobs, |(kernel, part)| {
+        on(kernel, part, &programs, options, &folder, &accel)
+            .with_context(|| format!("on Linux {}", kernel.name))
+    })
+    .into_iter();
     let mut columns = Vec::new();
-    let mut untried = 0;
-    for column in tried {
-        match column {
-            Ok(column) => columns.push(column),
-            // One that cannot be had must not keep the others' table away.
-            Err(error) => {
-                say(format!("{error:#}"));
-                untried += 1;
-            }
+    // One that cannot be had must not keep the others' table away.
+    let mut untried: Vec<_> = missing.into_iter().filter_map(Result::err).collect();
+    for kernel in kernels {
+        let parts: Result<Vec<_>> = verdicts.by_ref().take(parts.clone().count()).collect();
+        match parts.map(|parts| parts.into_iter().reduce(verdict::Verdict::with)) {
+            Ok(verdict) => columns.extend(verdict.map(|verdict| (kernel, verdict))),
+            Err(error) => untried.push(error),
         }
+    }
+    for error in &untried {
+        say(format!("{error:#}"));
     }
     if options.save {
         results::save(&columns)?;
@@ -153,60 +163,38 @@ pub fn vm(options: &Options) -> Result<ExitCode> {
     table::write(&mut out, &columns).context("cannot write the table to stdout")?;
     out.flush()?;
     let all_good = columns.iter().all(|(_, verdict)| verdict.is_good());
-    Ok(if all_good && untried == 0 {
+    Ok(if all_good && untried.is_empty() {
         ExitCode::SUCCESS
     } else {
         ExitCode::FAILURE
     })
 }
 
-/// Does all of them, in the order in which they are given; so do their results come.
-fn side_by_side<A: Send, B: Send>(
-    all: Vec<A>,
-    jobs: Option<NonZeroUsize>,
-    work: impl Fn(A) -> B + Sync,
-) -> Vec<B> {
-    let jobs = jobs.or_else(|| thread::available_parallelism().ok());
-    let queue = Mutex::new(all.into_iter().enumerate());
-    let next = || queue.lock().expect("taking one cannot panic").next();
-    let worker = || {
-        std::iter::from_fn(next)
-            .map(|(place, one)| (place, work(one)))
-            .collect::<Vec<_>>()
-    };
-    let mut done: Vec<_> = thread::scope(|scope| {
-        let workers: Vec<_> = (0..jobs.map_or(1, Into::into))
-            .map(|_| scope.spawn(worker))
-            .collect();
-        workers
-            .into_iter()
-            .flat_map(|worker| worker.join().expect("work does not panic"))
-            .collect()
-    });
-    done.sort_by_key(|(place, _)| *place);
-    done.into_iter().map(|(_, result)| result).collect()
-}
-
 fn on(
     kernel: &Kernel,
+    part: Part,
     programs: &guest::Programs,
     options: &Options,
     folder: &Path,
     accel: &Mutex<guest::Accel>,
 ) -> Result<verdict::Verdict> {
-    say(format!(
-        "Linux {} ({})",
-        kernel.name,
-        kernel.image.display()
-    ));
+    let image = kernel.image.display();
+    say(match part.of {
+        1 => format!("Linux {} ({image})", kernel.name),
+        of => format!(
+            "Linux {} ({image}), part {} of {of}",
+            kernel.name,
+            part.number + 1
+        ),
+    });
     // A folder of its own: two runs may try the same kernel at once.
-    let run = format!("{}-{}", kernel.name, std::process::id());
+    let run = format!("{}-{}-{}", kernel.name, std::process::id(), part.number);
     let place = folder.join("runs").join(run);
     if place.exists() {
         fs::remove_dir_all(&place).with_context(|| format!("cannot empty {}", place.display()))?;
     }
     fs::create_dir_all(&place).with_context(|| format!("cannot make {}", place.display()))?;
-    let initramfs = initramfs::build(kernel, programs, options, &place)?;
+    let initramfs = initramfs::build(kernel, part, programs, options, &place)?;
     let verdict = guest::boot(kernel, &initramfs, &place, options.lockdown, accel)?;
     // What it said stays; the programs do not have to.
     fs::remove_file(&initramfs)
@@ -259,21 +247,4 @@ fn install_packages() -> Result<()> {
 /// Kernels, and what the last run on each left behind.
 fn folder() -> Result<PathBuf> {
     Ok(toolchain::choice::cache()?.join("vm"))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn results_come_in_the_order_of_the_work() {
-        for jobs in [1, 3] {
-            let waits = vec![30, 20, 10, 0];
-            let done = side_by_side(waits.clone(), NonZeroUsize::new(jobs), |wait| {
-                thread::sleep(std::time::Duration::from_millis(wait));
-                wait
-            });
-            assert_eq!(done, waits, "{jobs} at once");
-        }
-    }
 }

@@ -29,7 +29,8 @@ done
 
 # The view is the same on every kernel, and its load too much for a translated processor.
 # shellcheck disable=SC2046 # no option at all, or one
-/opt/live --list --format terse | sed -n 's/: test$//p' | grep -v '^tui::' | grep -F $(cat /opt/match) -f /opt/filter >/tmp/names
+/opt/live --list --format terse | sed -n 's/: test$//p' | grep -v '^tui::' | grep -F $(cat /opt/match) -f /opt/filter |
+    awk "NR % $OF == $PART" >/tmp/names
 
 while read -r LIVE_HOOKS; do
     export LIVE_HOOKS

@@ -11,7 +11,7 @@ use std::{
 
 use anyhow::{Context as _, Result, bail};
 
-use super::{Options, guest::Programs, kernel::Kernel, modules};
+use super::{Options, guest::Programs, jobs::Part, kernel::Kernel, modules};
 use crate::command::{self, shown};
 
 /// Taken along where they are installed here; a test that misses one says so.
@@ -89,6 +89,7 @@ const GROUPS: &str = "root:x:0:\nwww-data:x:33:\nnogroup:x:65534:\n";
 /// Builds it below `place` and returns the packed file.
 pub fn build(
     kernel: &Kernel,
+    part: Part,
     programs: &Programs,
     options: &Options,
     place: &Path,
@@ -114,7 +115,7 @@ pub fn build(
     let (how, names) = options.tests();
     write(&root.join(FILTER), &lines(&names))?;
     write(&root.join(MATCH), how)?;
-    write(&root.join(ENVIRONMENT), options.environment())?;
+    write(&root.join(ENVIRONMENT), &options.environment(part))?;
     write(&root.join(HOOKS), &lines(&options.families()))?;
     write(&root.join("etc/passwd"), USERS)?;
     write(&root.join("etc/group"), GROUPS)?;

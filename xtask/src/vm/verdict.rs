@@ -58,6 +58,26 @@ pub struct Family {
 }
 
 impl Verdict {
+    /// Takes in what came of other tests on the same kernel.
+    pub fn with(mut self, other: Self) -> Self {
+        let mut others = other.families.into_iter();
+        for (family, other) in self.families.iter_mut().zip(others.by_ref()) {
+            family.tests.extend(other.tests);
+            // The programs are the same, and refused to both.
+            if family.rejected.is_empty() {
+                family.rejected = other.rejected;
+            }
+        }
+        self.families.extend(others);
+        if self.end == End::Done {
+            self.end = other.end;
+        }
+        self.release = self.release.or(other.release);
+        self.complaints.extend(other.complaints);
+        self.logs += &format!(", {}", other.logs);
+        self
+    }
+
     pub fn is_good(&self) -> bool {
         self.end == End::Done
             && self.complaints.is_empty()
@@ -386,6 +406,18 @@ mod tests {
         assert!(verdict.is_good(), "{verdict:?}");
         let verdict = heard(&text.replacen("vm: ended 0", "vm: ended 101", 3), "");
         assert!(!verdict.is_good(), "{verdict:?}");
+    }
+
+    #[test]
+    fn parts_make_one() {
+        let cut_off = "vm: kernel 6.1.0\nvm: family auto\nvm: test rows::oom\n";
+        let whole = heard(GOOD, "").with(heard(cut_off, ""));
+        let tests = whole.families[0].tests.iter();
+        let names: Vec<&str> = tests.map(|(name, _)| &**name).collect();
+        assert_eq!(names, ["rows::fin", "tui::a", "rows::oom"]);
+        assert_eq!(whole.end, End::Vanished);
+        assert!(!whole.is_good());
+        assert!(heard(GOOD, "").with(heard(GOOD, "")).is_good());
     }
 
     #[test]
