@@ -220,23 +220,22 @@ impl Family {
             let instructions = program["verified_instructions"].as_u64();
             self.programs.push((name, instructions));
         }
+        // Lockdown takes helpers away, and programs with them.
+        let allowed = report["may_probe"] != false;
         for hook in report["hooks"].as_array().into_iter().flatten() {
-            let Some(error) = hook["error"].as_str() else {
-                continue;
-            };
-            let text = format!("{}: {error}", hook["hook"].as_str().unwrap_or_default());
-            // Lockdown takes helpers away, and programs with them.
-            if report["may_probe"] != false && is_rejection(error) {
-                self.rejected.push(text);
-            } else {
-                self.absent.push(text);
+            let name = hook["hook"].as_str().unwrap_or_default();
+            // A program may be refused, and another hook found in its place.
+            for (key, link) in [("error", ":"), ("instead_of", " instead of")] {
+                let Some(why) = hook[key].as_str() else {
+                    continue;
+                };
+                let list = match key {
+                    _ if allowed && is_rejection(why) => &mut self.rejected,
+                    "error" => &mut self.absent,
+                    _ => &mut self.instead,
+                };
+                list.push(format!("{name}{link} {why}"));
             }
-        }
-        let hooks = report["hooks"].as_array().into_iter().flatten();
-        for hook in hooks.filter(|hook| hook["instead_of"].is_string()) {
-            let word = |key: &str| hook[key].as_str().unwrap_or_default().to_owned();
-            let (hook, better) = (word("hook"), word("instead_of"));
-            self.instead.push(format!("{hook} instead of {better}"));
         }
         Some(format!(
             "{} programs rejected, {} hooks absent",
@@ -249,8 +248,9 @@ impl Family {
 /// A verifier gives its reasons; a hook that is not there has none, nor has what is not allowed.
 fn is_rejection(error: &str) -> bool {
     error
-        .split_once("Verifier output: ")
-        .is_some_and(|(_, words)| !words.starts_with(':'))
+        .split("Verifier output: ")
+        .skip(1)
+        .any(|words| !words.starts_with(':'))
 }
 
 /// By the status of the test program, and by what it printed before.
@@ -375,6 +375,7 @@ mod tests {
             {"signal":"state","hook":"fexit:a","error":null,"instead_of":"tp_btf:a (absent)"},
             {"signal":"io","hook":"tp_btf:b","error":"BTF: type not found"},
             {"signal":"rst","hook":"tp_btf:c","error":"load failed. Verifier output: R1 invalid"},
+            {"signal":"oom","hook":"kprobe:e","error":null,"instead_of":"x (absent), fexit:e (Verifier output: R9 >>=)"},
             {"signal":"x","hook":"fentry:d","error":"not allowed. Verifier output: : not allowed"}]}"#
             .replace('\n', "");
         let verdict = heard(
@@ -383,7 +384,8 @@ mod tests {
         );
         let family = &verdict.families[0];
         assert_eq!(family.absent.len(), 2, "{family:?}");
-        assert_eq!(family.rejected.len(), 1, "{family:?}");
+        assert_eq!(family.rejected.len(), 2, "{family:?}");
+        assert_eq!(family.instead.len(), 1, "{family:?}");
         let verdict = heard(
             "vm: hooks\ncannot attach: R1 invalid\nvm: hooks ended 1\n",
             "",
