@@ -54,7 +54,8 @@ pub struct Config {
     /// What of four bytes is the sysctl: it is a byte since 5.13, an int before.
     pub retries2_mask: u32,
     pub keepalive_probes_mask: u32,
-    pub reserved: u32,
+    /// Sets of keys in the tables `CONNS` and `PAIRS`.
+    pub sets: u32,
     /// Filters on what is told. What is known does not depend on them.
     pub pids: AnyOf,
     /// Of either end.
@@ -74,7 +75,7 @@ impl Config {
         usec_ts_mask: 0,
         retries2_mask: 0,
         keepalive_probes_mask: 0,
-        reserved: 0,
+        sets: 1,
         pids: AnyOf::EVERYTHING,
         ports: AnyOf::EVERYTHING,
         local_ports: AnyOf::EVERYTHING,

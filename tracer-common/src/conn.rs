@@ -196,17 +196,24 @@ pub struct Listener {
 
 crate::assert_size!(Listener, 56);
 
-/// Value of the `PAIRS` map, keyed by the pair of initial sequence numbers: the end that reached
-/// ESTABLISHED first waits here for the other.
+/// A seat of a bucket of the `PAIRS` map: the end that reached ESTABLISHED first waits here for the other.
 #[repr(C)]
 #[cfg_attr(feature = "user", derive(zerocopy::FromBytes))]
 #[derive(Clone, Copy, Debug)]
 pub struct Waiting {
+    /// The pair of initial sequence numbers; 0: free.
+    pub key: u64,
     pub sk: u64,
-    pub cookie: u64,
 }
 
 crate::assert_size!(Waiting, 16);
+
+/// Seats of a bucket: a cache line.
+pub const SEATS: u32 = 4;
+
+/// Buckets of `PAIRS` for each [`set`](crate::table) of connections: seats for all of them, were they
+/// spread evenly.
+pub const BUCKETS_PER_SET: u32 = 2;
 
 /// Slots of the `LAST_RX` map for threads, by tid.
 pub const RX_THREADS: u32 = 16_384;

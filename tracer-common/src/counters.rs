@@ -21,22 +21,20 @@ counters! {
     MAP_CONN = 4,
     /// `LISTENERS` full.
     MAP_LISTENER = 5,
-    /// `PAIRS` full: the two ends of a connection on this node are not joined.
-    MAP_PAIR = 6,
     /// Passive sockets that never left SYN_RECV.
-    SYN_RECV_ENDED = 7,
+    SYN_RECV_ENDED = 6,
     /// TCP_CLOSE was not seen (a missed run) and made good at tcp_destroy_sock.
-    RECOVERED = 8,
+    RECOVERED = 7,
     /// `CONNS` entries made: sockets seen, by birth or scan.
-    CONN_INSERTED = 9,
+    CONN_INSERTED = 8,
     /// `CONNS` entries removed.
-    CONN_REMOVED = 10,
+    CONN_REMOVED = 9,
     /// Ring buffer full: a new name of a process was lost.
-    RING_RENAMED = 11,
+    RING_RENAMED = 10,
     /// Ring buffer full: a signal to a process was lost.
-    RING_SIGNALLED = 12,
+    RING_SIGNALLED = 11,
     /// Ring buffer full: a silent peer was told of a second later.
-    RING_STALL = 13,
+    RING_STALL = 12,
     /// kretprobe: the return of a send or receive was not seen.
-    RETURNS_MISSED = 14,
+    RETURNS_MISSED = 13,
 }

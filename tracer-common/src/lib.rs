@@ -12,6 +12,7 @@ pub mod counters;
 pub mod offsets;
 pub mod record;
 pub mod sock;
+pub mod table;
 pub mod task;
 
 /// Kernel `TCP_*` states (`include/net/tcp_states.h`), as `sk_state` holds them.

@@ -88,6 +88,7 @@ offsets! {
     linger2: "tcp_sock"."linger2",
     is_mptcp: "tcp_sock"."is_mptcp",
     repair: "tcp_sock"."repair",
+    tcp_clock_cache: "tcp_sock"."tcp_clock_cache",
     subflow_conn: "mptcp_subflow_context"."conn",
     // the timers of a connection, wherever this kernel has them
     icsk_pending: "inet_connection_sock"."icsk_pending",

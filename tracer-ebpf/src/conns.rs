@@ -1,30 +1,55 @@
-//! The life of a `CONNS` entry: made at a birth, joined with the other end at ESTABLISHED, given
+//! The life of a `CONNS` entry: made at a birth, joined with the other end (pairs.rs), given
 //! an owner when a process shows itself, removed at tcp_destroy_sock.
 
 use core::{mem::MaybeUninit, ptr};
 
-use aya_ebpf::{
-    bindings::{BPF_ANY, BPF_NOEXIST},
-    helpers::bpf_ktime_get_ns,
-};
+use aya_ebpf::{bindings::BPF_ANY, helpers::bpf_ktime_get_ns};
 use tracer_common::{
-    conn::{Conn, Listener, ListenerKey, Waiting, attribution, flag},
+    conn::{Conn, Listener, ListenerKey, attribution, flag},
     counters, state,
     task::{PF_EXITING, Task},
 };
 
 use crate::{
-    globals::{has_socket_cookie, offset},
+    globals::{has_socket_cookie, offset, sets},
     links,
-    maps::{CONNS, GONE, LISTENERS, MPTCP_OWNERS, PAIRS, SCRATCH, count},
+    maps::{CONN_KEYS, CONNS, GONE, LISTENERS, MPTCP_OWNERS, SCRATCH, count},
+    pairs,
     read::copy,
     sock::{Sock, Tcp},
+    table::Table,
 };
 
 #[inline(always)]
 pub fn now() -> u64 {
     // SAFETY: no arguments.
     unsafe { bpf_ktime_get_ns() }
+}
+
+#[inline(always)]
+fn table() -> Table<'static> {
+    Table {
+        keys: &CONN_KEYS,
+        sets: sets(),
+    }
+}
+
+#[inline(never)]
+fn slot_of(key: u64) -> u32 {
+    table().find(key)
+}
+
+#[inline(never)]
+fn claim(key: u64) -> u32 {
+    table().claim(key)
+}
+
+/// The entry in a slot of the table.
+#[inline(always)]
+pub fn at(slot: u32) -> Option<&'static mut Conn> {
+    let conn = CONNS.get_ptr_mut(slot)?;
+    // SAFETY: a value of an array map.
+    Some(unsafe { &mut *conn })
 }
 
 /// The entry of `sk`. Entries are written by the socket's own events, which its lock orders; a
@@ -36,9 +61,7 @@ pub fn get(sk: Sock) -> Option<&'static mut Conn> {
 
 #[inline(always)]
 pub fn get_key(key: u64) -> Option<&'static mut Conn> {
-    let conn = CONNS.get_ptr_mut(key)?;
-    // SAFETY: a map value lives until the program ends (RCU).
-    Some(unsafe { &mut *conn })
+    at(slot_of(key))
 }
 
 static ZERO: Conn = Conn::ZERO;
@@ -62,40 +85,75 @@ pub fn stand_in(slot: u32) -> Option<&'static mut Conn> {
 
 /// Makes a fresh entry, over whatever socket had this address before.
 #[inline(always)]
-pub fn insert(sk: Sock, flags: u32, owner: Task, how: u8) {
-    let mut place = MaybeUninit::uninit();
-    let conn = empty(&mut place);
-    conn.cookie = sk.cookie();
-    conn.birth_ns = now();
+pub fn insert(sk: Sock, flags: u32, owner: Task, how: u8) -> Option<&'static mut Conn> {
+    let key = sk.key();
+    let conn = match get_key(key) {
+        Some(conn) => conn,
+        None => enter(key)?,
+    };
+    copy(conn, &raw const ZERO);
+    if flags & flag::ACTIVE != 0 {
+        conn.birth_ns = now();
+    }
     conn.flags = flags;
     if owner.is_known() {
         copy(&raw mut conn.owner, &raw const owner);
         conn.attribution = how;
     }
+    // Last: who looks for another connection goes by it.
+    conn.cookie = sk.cookie();
     if flags & flag::ACTIVE != 0 {
         links::connecting(sk, conn);
     }
-    store(sk.key(), conn, BPF_ANY as u64);
+    Some(conn)
 }
 
-const EEXIST: i32 = -17;
-
+/// A new entry; what is in it is an old one's, but for the cookie.
 #[inline(always)]
-pub fn store(key: u64, conn: &Conn, flags: u64) {
-    match CONNS.insert(key, conn, flags) {
-        Ok(()) => count(counters::CONN_INSERTED),
-        // The scan does not overwrite what an event has made.
-        Err(EEXIST) if flags == BPF_NOEXIST as u64 => (),
-        Err(_) => count(counters::MAP_CONN),
-    }
+fn enter(key: u64) -> Option<&'static mut Conn> {
+    let entry = at(claim(key));
+    count(match entry {
+        Some(_) => counters::CONN_INSERTED,
+        None => counters::MAP_CONN,
+    });
+    entry
 }
 
+/// An empty entry for what a scan has found, if no event has made one.
 #[inline(always)]
-pub fn remove(sk: Sock, cookie: u64) {
-    if !has_socket_cookie() {
-        let _ = GONE.insert(sk.key(), cookie, BPF_ANY as u64);
+pub fn find(key: u64) -> Option<&'static mut Conn> {
+    if get_key(key).is_some() {
+        return None;
     }
-    if CONNS.remove(sk.key()).is_ok() {
+    let conn = enter(key)?;
+    copy(conn, &raw const ZERO);
+    Some(conn)
+}
+
+/// The entry of a socket that goes.
+#[inline(always)]
+pub fn leaving(sk: Sock) -> Option<Leaving> {
+    let slot = slot_of(sk.key());
+    Some(Leaving {
+        slot,
+        conn: at(slot)?,
+    })
+}
+
+/// See [`leaving`].
+pub struct Leaving {
+    slot: u32,
+    pub conn: &'static mut Conn,
+}
+
+impl Leaving {
+    #[inline(always)]
+    pub fn remove(self, sk: Sock) {
+        if !has_socket_cookie() {
+            let _ = GONE.insert(sk.key(), self.conn.cookie, BPF_ANY as u64);
+        }
+        self.conn.cookie = 0;
+        table().release(self.slot);
         count(counters::CONN_REMOVED);
     }
 }
@@ -110,15 +168,17 @@ pub fn gone(sk: Sock) -> u64 {
     unsafe { GONE.get(sk.key()) }.copied().unwrap_or(0)
 }
 
-/// ESTABLISHED: meets the other end if it is on this node. Both ends hold the same pair of initial
-/// sequence numbers, crossed, also through NAT.
+/// ESTABLISHED: meets the other end if it is on this node.
 #[inline(always)]
 pub fn establish(sk: Sock, conn: &mut Conn, tcp: Tcp) {
-    conn.established_ns = now();
-    if has_socket_cookie() {
-        // Older kernels give a child its cookie after → SYN_RECV, over the one that it had by then (6.12
-        // does, 6.18 does not).
-        conn.cookie = sk.cookie();
+    conn.established_ns = tcp.segment_ns();
+    if conn.has(flag::PASSIVE) {
+        conn.birth_ns = conn.established_ns;
+        if has_socket_cookie() {
+            // inet_csk_clone_lock gives a child its request's cookie, none, after its birth was told; before
+            // 6.18 over the one that it had by then.
+            conn.cookie = sk.cookie();
+        }
     }
     meet(sk, conn, tcp);
 }
@@ -126,8 +186,7 @@ pub fn establish(sk: Sock, conn: &mut Conn, tcp: Tcp) {
 /// A process accepted a socket. A child of fast open answers from SYN_RECV: its peer may have taken
 /// the answer and be gone before the child is ESTABLISHED, so it meets its peer here.
 #[inline(always)]
-pub fn accepted(sk: Sock, owner: Task) {
-    let Some(conn) = get(sk) else { return };
+pub fn accepted(sk: Sock, conn: &mut Conn, owner: Task) {
     copy(&raw mut conn.owner, &raw const owner);
     conn.attribution = attribution::ACCEPT;
     if conn.established_ns != 0 || sk.state() != state::SYN_RECV {
@@ -158,55 +217,9 @@ fn meet(sk: Sock, conn: &mut Conn, tcp: Tcp) {
     conn.irs = tcp
         .u32(offset!(rcv_nxt))
         .wrapping_sub(tcp.u64(offset!(bytes_received)) as u32);
-    if conn.peer_sk != 0 {
-        return;
+    if conn.peer_sk == 0 {
+        pairs::meet(sk, conn);
     }
-    let waiting = Waiting {
-        sk: sk.key(),
-        cookie: conn.cookie,
-    };
-    let key = pair_key(conn);
-    if PAIRS.insert(key, waiting, BPF_NOEXIST as u64).is_ok() {
-        return;
-    }
-    // SAFETY: copied out at once.
-    let Some(first) = (unsafe { PAIRS.get(key) }).copied() else {
-        count(counters::MAP_PAIR);
-        return;
-    };
-    let known = get_key(first.sk).filter(|peer| peer.cookie == first.cookie);
-    let Some(peer) = known else {
-        // Left by a connection whose end was not seen.
-        let _ = PAIRS.insert(key, waiting, BPF_ANY as u64);
-        return;
-    };
-    if first.sk == sk.key() {
-        return;
-    }
-    peer.peer_sk = sk.key();
-    peer.peer_cookie = conn.cookie;
-    conn.peer_sk = first.sk;
-    conn.peer_cookie = first.cookie;
-    let _ = PAIRS.remove(key);
-}
-
-/// The end of a connection whose other end never came: it is elsewhere.
-#[inline(always)]
-pub fn stop_waiting(conn: &Conn) {
-    let has_met = conn.iss | conn.irs != 0;
-    if has_met && conn.peer_sk == 0 {
-        let _ = PAIRS.remove(pair_key(conn));
-    }
-}
-
-#[inline(always)]
-fn pair_key(conn: &Conn) -> u64 {
-    let (low, high) = if conn.iss < conn.irs {
-        (conn.iss, conn.irs)
-    } else {
-        (conn.irs, conn.iss)
-    };
-    (low as u64) << 32 | high as u64
 }
 
 /// This end closes first: lets the other end know when there is more behind it.

@@ -27,7 +27,7 @@ pub struct Event {
     pub lost: u32,
 }
 
-/// Reserves a record and zeroes it; `fill` writes the body and says whether it is wanted.
+/// Reserves a record; `fill` writes `conn` and `sock`, and says whether it is wanted.
 #[inline(always)]
 fn record(event: Event, sk: u64, cookie: u64, fill: impl FnOnce(&mut Record) -> bool) {
     let Some(mut entry) = EVENTS.reserve::<Record>(0) else {
@@ -47,7 +47,6 @@ fn record(event: Event, sk: u64, cookie: u64, fill: impl FnOnce(&mut Record) -> 
                 code: event.code,
             },
         );
-        copy(&raw mut (*record).sock, &raw const ZERO_SOCK);
         copy(&raw mut (*record).actor, &raw const ZERO_TASK);
         (*record).extra = event.extra;
         fill(&mut *record)
@@ -85,6 +84,7 @@ pub fn full(event: Event, sk: Sock, tcp: Tcp, conn: &Conn, actor: Option<Task>) 
 pub fn bare(event: Event, sk: u64, cookie: u64, fill: impl FnOnce(&mut SockSnap)) {
     record(event, sk, cookie, |record| {
         copy(&raw mut record.conn, &raw const ZERO_CONN);
+        copy(&raw mut record.sock, &raw const ZERO_SOCK);
         fill(&mut record.sock);
         filter::wants_ports(record.sock.sport, record.sock.dport)
     });

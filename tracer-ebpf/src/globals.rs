@@ -79,3 +79,9 @@ pub fn keepalive_probes_mask() -> u32 {
     // SAFETY: a static of plain integers.
     unsafe { ptr::read_volatile(&raw const CONFIG.keepalive_probes_mask) }
 }
+
+#[inline(always)]
+pub fn sets() -> u32 {
+    // SAFETY: a static of plain integers.
+    unsafe { ptr::read_volatile(&raw const CONFIG.sets) }
+}

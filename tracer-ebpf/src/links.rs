@@ -184,10 +184,7 @@ pub fn received(sk: Sock, conn: &mut Conn) {
 /// A process accepted a socket. What it connects next may be for that one, also from another
 /// thread, before any payload was seen: a proxy that splices shows none.
 #[inline(always)]
-pub fn accepted(sk: u64) {
-    let Some(conn) = conns::get_key(sk) else {
-        return;
-    };
+pub fn accepted(sk: u64, conn: &Conn) {
     let pid_tgid = bpf_get_current_pid_tgid();
     let tid = pid_tgid as u32;
     note(thread_slot(pid_tgid), pid_tgid, tid, sk, conn.cookie);
@@ -196,7 +193,7 @@ pub fn accepted(sk: u64) {
     note(process_slot(tgid), process, tid, sk, conn.cookie);
 }
 
-/// A process connects. `conn` is not in the map yet.
+/// A process connects.
 #[inline(always)]
 pub fn connecting(sk: Sock, conn: &mut Conn) {
     let pid_tgid = bpf_get_current_pid_tgid();

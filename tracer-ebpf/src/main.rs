@@ -2,6 +2,8 @@
 //! end, of RSTs and of failed calls.
 #![no_std]
 #![no_main]
+// table.rs adds atomically.
+#![feature(asm_experimental_arch)]
 
 mod conns;
 mod emit;
@@ -10,8 +12,10 @@ mod globals;
 mod hooks;
 mod links;
 mod maps;
+mod pairs;
 mod read;
 mod sock;
+mod table;
 mod task;
 
 #[cfg(not(test))]

@@ -2,23 +2,29 @@
 
 use aya_ebpf::{
     macros::map,
-    maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf},
+    maps::{Array, LruHashMap, PerCpuArray, RingBuf},
 };
 use tracer_common::{
-    conn::{Conn, LastRx, Listener, ListenerKey, RX_PROCESSES, RX_THREADS, Waiting},
+    conn::{
+        BUCKETS_PER_SET, Conn, LastRx, Listener, ListenerKey, RX_PROCESSES, RX_THREADS, SEATS,
+        Waiting,
+    },
     counters,
+    table::{Keys, WAYS, sets},
     task::Task,
 };
 
-/// sk → what is known of it. Preallocated (NO_PREALLOC is unsafe in tracing programs before 6.1)
-/// and not LRU, which evicts live sockets before it is full. Removed at tcp_destroy_sock.
+/// sk → what is known of it, as a [`Table`]. Removed at tcp_destroy_sock. Not the kernel's hash map, whose
+/// locks cost more than all else here, nor LRU, which evicts live sockets before it is full.
 #[map]
-pub static CONNS: HashMap<u64, Conn> = HashMap::with_max_entries(131_072, 0);
+pub static CONN_KEYS: Array<Keys> = Array::with_max_entries(sets(131_072), 0);
+#[map]
+pub static CONNS: Array<Conn> = Array::with_max_entries(sets(131_072) * WAYS, 0);
 
-/// Pair of initial sequence numbers → the end that was established first. Removed by the other
-/// end, or at the end of the connection when the other end is elsewhere.
+/// Buckets of ends that wait for the other end of their connection (pairs.rs).
 #[map]
-pub static PAIRS: HashMap<u64, Waiting> = HashMap::with_max_entries(131_072, 0);
+pub static PAIRS: Array<[Waiting; SEATS as usize]> =
+    Array::with_max_entries(sets(131_072) * BUCKETS_PER_SET, 0);
 
 /// Namespace and port → who listens. Kept after the listener's end, for its orphaned children.
 #[map]

@@ -7,6 +7,9 @@ use tracer_common::offsets::ABSENT;
 
 use crate::globals::may_probe;
 
+/// Of a word in memory.
+const FIRST_BYTE: usize = if cfg!(target_endian = "little") { 7 } else { 0 };
+
 /// An address in the kernel, and how what is there may be read. Which of the two it is is a constant to
 /// the compiler, as everything is inlined into the program that it came from.
 #[derive(Clone, Copy)]
@@ -37,6 +40,24 @@ impl Pointer {
     #[inline(always)]
     pub fn to(self) -> *const c_void {
         self.to
+    }
+
+    /// The address as a number to calculate with, which the verifier does not allow with a pointer. One that
+    /// was written over in part on the stack is none to it any more; the first byte of an address in the
+    /// kernel is 0xff.
+    #[inline(always)]
+    pub fn number(self) -> u64 {
+        if !self.typed {
+            return self.to as u64;
+        }
+        let mut word = MaybeUninit::<*const c_void>::uninit();
+        let word = word.as_mut_ptr();
+        // SAFETY: within the word, which is written first.
+        unsafe {
+            word.write_volatile(self.to);
+            word.cast::<u8>().add(FIRST_BYTE).write_volatile(0xff);
+            word.cast::<u64>().read_volatile()
+        }
     }
 
     #[inline(always)]

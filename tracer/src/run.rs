@@ -381,7 +381,7 @@ impl Tracing {
         } = self;
         pipeline.expire(
             now_ns,
-            |sk| attached.conns.get(&sk, 0).ok(),
+            |sk| attached.conns.get(sk),
             |pending| sink.room(pending),
         );
         if let Some(batch) = pipeline.take_batch() {

@@ -62,7 +62,7 @@ const TRUTHS: &[Truth] = &[
         ],
     },
     Truth {
-        file: "6.12.117.btf",
+        file: "6.12.118.btf",
         bytes_acked: 1840,
         ..LATE
     },
@@ -165,7 +165,7 @@ fn every_signal_has_a_hook_of_the_kprobe_family() {
 fn the_way_of_accept_goes_by_its_arguments() {
     for (file, program) in [
         ("6.1.192.btf", "csk_accept"),
-        ("6.12.117.btf", "csk_accept_arg"),
+        ("6.12.118.btf", "csk_accept_arg"),
     ] {
         let bytes = fs::read(folder().join(file)).expect(file);
         let btf = Btf::parse(&bytes).expect(file);

@@ -49,11 +49,11 @@ fn accepted(ctx: &TracePointContext) -> Option<()> {
     let socket = probe::<u64>(file, offset!(file_private_data))? as *const c_void;
     let sk = probe::<u64>(socket, offset!(socket_sk))? as *const c_void;
     let owner = task::current()?;
-    if probe::<u16>(sk, offset!(sk_protocol))? == IPPROTO_MPTCP {
+    if let Some(conn) = conns::get_key(sk as u64) {
+        conns::accepted(Sock::new(Pointer::untyped(sk)), conn, owner);
+        links::accepted(sk as u64, conn);
+    } else if probe::<u16>(sk, offset!(sk_protocol))? == IPPROTO_MPTCP {
         let _ = MPTCP_OWNERS.insert(sk as u64, owner, 0);
-    } else {
-        conns::accepted(Sock::new(Pointer::untyped(sk)), owner);
-        links::accepted(sk as u64);
     }
     Some(())
 }

@@ -33,10 +33,10 @@ pub fn probe_accept(ctx: RetProbeContext) -> i32 {
 fn accepted(sk: Pointer) -> i32 {
     if !sk.is_null()
         && let Some(owner) = task::current()
+        && let Some(conn) = conns::get(Sock::new(sk))
     {
-        let sk = Sock::new(sk);
-        conns::accepted(sk, owner);
-        links::accepted(sk.key());
+        conns::accepted(Sock::new(sk), conn, owner);
+        links::accepted(sk.number(), conn);
     }
     0
 }

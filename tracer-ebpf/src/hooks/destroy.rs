@@ -22,6 +22,7 @@ use crate::{
     emit::{self, Event},
     globals::offset,
     maps::count,
+    pairs,
     read::Pointer,
     sock::Sock,
 };
@@ -39,13 +40,13 @@ pub fn raw_destroy_sock(ctx: RawTracePointContext) -> i32 {
 #[inline(always)]
 fn destroyed(sk: Pointer) -> i32 {
     let sk = Sock::new(sk);
-    if let Some(conn) = conns::get(sk) {
-        if !conn.has(flag::CLOSED) {
-            recover(sk, conn);
-        } else if !conn.has(flag::ORPHAN) {
-            tell(sk, conn);
+    if let Some(leaving) = conns::leaving(sk) {
+        if !leaving.conn.has(flag::CLOSED) {
+            recover(sk, leaving.conn);
+        } else if !leaving.conn.has(flag::ORPHAN) {
+            tell(sk, leaving.conn);
         }
-        conns::remove(sk, conn.cookie);
+        leaving.remove(sk);
     }
     0
 }
@@ -84,7 +85,7 @@ fn recover(sk: Sock, conn: &mut Conn) {
     count(counters::RECOVERED);
     conn.flags |= flag::CLOSED | flag::ORPHAN | flag::RECOVERED;
     conns::part(conn);
-    conns::stop_waiting(conn);
+    pairs::stop_waiting(sk, conn);
     emit::full(
         Event {
             kind: kind::CLOSE,

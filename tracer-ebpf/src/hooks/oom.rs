@@ -14,12 +14,11 @@ use aya_ebpf::{
 };
 use tracer_common::conn::flag;
 
-use crate::{conns, maps::CHECKED};
+use crate::{conns, maps::CHECKED, read::Pointer};
 
 #[fexit(function = "tcp_check_oom")]
 pub fn check_oom(ctx: FExitContext) -> i32 {
-    let sk: *const c_void = ctx.arg(0);
-    checked(sk as u64, ctx.arg(2))
+    checked(Pointer::typed(ctx.arg(0)).number(), ctx.arg(2))
 }
 
 #[kprobe]

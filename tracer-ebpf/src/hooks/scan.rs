@@ -7,7 +7,7 @@
 //! hooks are attached and never overwrites what they have seen. Written as a plain function because
 //! aya-ebpf-macros 0.2 has no `iter` attribute.
 
-use core::{ffi::c_void, mem::MaybeUninit};
+use core::ffi::c_void;
 
 use aya_ebpf::bindings::BPF_NOEXIST;
 use tracer_common::{
@@ -84,13 +84,12 @@ fn found(sk: *const c_void, owner: Task) -> Option<()> {
         state::CLOSING | state::LAST_ACK => flag::LOCAL_FIN | flag::PEER_FIN,
         _ => 0,
     };
-    let mut place = MaybeUninit::uninit();
-    let conn = conns::empty(&mut place);
+    let cookie = probe(sk, offset!(skc_cookie))?;
+    let conn = conns::find(sk as u64)?;
     conn.birth_ns = conns::now();
-    conn.cookie = probe(sk, offset!(skc_cookie))?;
     conn.flags = flag::PREEXISTING | ends;
     copy(&raw mut conn.owner, &raw const owner);
     conn.attribution = attribution::SCAN;
-    conns::store(sk as u64, conn, BPF_NOEXIST as u64);
+    conn.cookie = cookie;
     Some(())
 }

@@ -27,9 +27,10 @@ use tracer_common::{
 use crate::{
     conns,
     emit::{self, Event},
-    globals::{has_socket_cookie, offset},
+    globals::offset,
     links,
     maps::{MPTCP_OWNERS, count, scratch},
+    pairs,
     read::{Pointer, copy},
     sock::{Sock, Tcp},
     task,
@@ -120,19 +121,16 @@ fn remember_msk(sk: Sock) {
 #[inline(always)]
 fn established(sk: Sock, oldstate: u8) {
     let Some(tcp) = sk.tcp() else { return };
-    if conns::get(sk).is_none() {
-        // The birth was missed: a nested run, or tracing began within the handshake.
-        let role = match oldstate {
-            state::SYN_SENT => flag::ACTIVE,
-            _ => flag::PASSIVE,
-        };
-        conns::insert(sk, role, Task::NONE, attribution::NONE);
-    }
-    if let Some(conn) = conns::get(sk) {
-        // inet_csk_clone_lock gives a child its request's cookie, none, after its birth was told.
-        if conn.has(flag::PASSIVE) && has_socket_cookie() {
-            conn.cookie = sk.cookie();
-        }
+    // The birth may have been missed: a nested run, or tracing began within the handshake.
+    let role = match oldstate {
+        state::SYN_SENT => flag::ACTIVE,
+        _ => flag::PASSIVE,
+    };
+    let conn = match conns::get(sk) {
+        Some(conn) => Some(conn),
+        None => conns::insert(sk, role, Task::NONE, attribution::NONE),
+    };
+    if let Some(conn) = conn {
         conns::establish(sk, conn, tcp);
     }
 }
@@ -164,7 +162,7 @@ fn peer_fin(sk: Sock, newstate: u8) {
     let Some(conn) = conns::get(sk) else { return };
     let Some(tcp) = sk.tcp() else { return };
     conn.flags |= flag::PEER_FIN;
-    conn.peer_fin_ns = conns::now();
+    conn.peer_fin_ns = tcp.segment_ns();
     if newstate == state::CLOSING {
         conn.flags |= flag::CLOSING;
         return;
@@ -222,7 +220,7 @@ fn close(sk: Sock, oldstate: u8) {
             return;
         }
         report(sk, tcp, conn, oldstate);
-        conns::stop_waiting(conn);
+        pairs::stop_waiting(sk, conn);
     } else if oldstate != state::SYN_RECV
         && let Some(conn) = conns::stand_in(scratch::SET_STATE)
     {

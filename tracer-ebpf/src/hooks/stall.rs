@@ -1,4 +1,4 @@
-//! hook: iter/bpf_map_elem (meta, map, key, value) over `CONNS`, read once a second
+//! hook: iter/bpf_map_elem (meta, map, key, value) over `CONN_KEYS`, read once a second
 //! kernels: 5.9 and later
 //! context: process (the daemon, reading)
 //! fields: icsk_retransmits, icsk_probes_out, skc_state, and of a candidate those of [`Stall`]
@@ -17,10 +17,11 @@ use tracer_common::{
     record::{Head, SILENT_IN_ROW, Stall, Timers, kind, timer_bit},
     sock::{SockSnap, sock_bit, sock_flag},
     state,
+    table::WAYS,
 };
 
 use crate::{
-    conns::now,
+    conns::{self, now},
     emit,
     globals::{has_socket_cookie, keepalive_probes_mask, offset, retries2_mask, usec_ts_mask},
     read::{copy, probe, probe_into},
@@ -30,45 +31,40 @@ use crate::{
 #[unsafe(no_mangle)]
 #[unsafe(link_section = "iter/bpf_map_elem")]
 pub extern "C" fn walk_conns(ctx: *mut c_void) -> i32 {
-    let _ = visit(ctx);
-    0
-}
-
-#[inline(always)]
-fn visit(ctx: *const c_void) -> Option<()> {
     // SAFETY: struct bpf_iter__bpf_map_elem: meta, map, key, value; the verifier checks the loads.
     let (key, value) = unsafe {
         let words = ctx.cast::<*const c_void>();
         (words.add(2).read_volatile(), words.add(3).read_volatile())
     };
     if key.is_null() || value.is_null() {
-        return None;
+        return 0;
     }
-    // SAFETY: the key and the value of this very map; the verifier checks the bounds.
-    let (sk, conn) = unsafe {
-        (
-            key.cast::<u64>().read_volatile() as *const c_void,
-            value.cast::<Conn>().cast_mut(),
-        )
-    };
+    // SAFETY: the key of this very map; the verifier checks the bounds.
+    let set = unsafe { key.cast::<u32>().read_volatile() };
+    for way in 0..WAYS {
+        // SAFETY: within the value.
+        let sk = unsafe { value.cast::<u64>().add(way as usize).read_volatile() };
+        if sk != 0 {
+            let _ = visit(sk as *const c_void, set * WAYS + way);
+        }
+    }
+    0
+}
+
+#[inline(always)]
+fn visit(sk: *const c_void, slot: u32) -> Option<()> {
     let in_row = in_row(sk)?;
-    // SAFETY: within the map value.
-    let stalled = unsafe { (&raw const (*conn).stalled).read_volatile() };
+    let conn = conns::at(slot)?;
     let is_silent = in_row >= SILENT_IN_ROW;
-    if stalled == if is_silent { in_row } else { 0 } {
+    if conn.stalled == if is_silent { in_row } else { 0 } {
         return None;
     }
     let socket = Socket(sk);
-    if !socket.can_stall(stalled != 0)? {
-        return None;
-    }
-    // SAFETY: within the map value.
-    if unsafe { (&raw const (*conn).flags).read_volatile() } & flag::CLOSED != 0 {
+    if !socket.can_stall(conn.stalled != 0)? || conn.has(flag::CLOSED) {
         return None;
     }
     if emit::filled(counters::RING_STALL, |stall| socket.tell(conn, stall)) {
-        // SAFETY: within the map value; nobody else writes this byte.
-        unsafe { (&raw mut (*conn).stalled).write_volatile(if is_silent { in_row } else { 0 }) };
+        conn.stalled = if is_silent { in_row } else { 0 };
     }
     Some(())
 }

@@ -11,14 +11,17 @@ use std::{
 use anyhow::{Context, Error, Result, anyhow, bail, ensure};
 use aya::{
     Btf, Ebpf, EbpfLoader,
-    maps::{HashMap, Map, MapData, PerCpuArray, RingBuf},
+    maps::{Array, Map, MapData, PerCpuArray, RingBuf},
     programs::{
         BtfTracePoint, FEntry, FExit, Iter, KProbe, Program, ProgramError, RawTracePoint,
         TracePoint,
     },
 };
 use tokio::io::{Interest, unix::AsyncFd};
-use tracer_common::conn::Conn;
+use tracer_common::{
+    conn::{BUCKETS_PER_SET, Conn},
+    table::{self, Keys, WAYS},
+};
 
 use super::{
     btf::Btf as Types,
@@ -33,7 +36,7 @@ use super::{
 pub struct Sizes {
     /// Bytes; a power of two and a multiple of the page size.
     pub ring_bytes: u32,
-    /// Entries of `CONNS` and `PAIRS`.
+    /// Connections for which there is room without fail.
     pub max_connections: u32,
 }
 
@@ -56,7 +59,7 @@ pub struct Attached {
     pub hooks: Vec<HookStatus>,
     pub ring: RingBuf<MapData>,
     pub counters: PerCpuArray<MapData, u64>,
-    pub conns: HashMap<MapData, u64, Conn>,
+    pub conns: Conns,
     /// Keeps programs and links.
     ebpf: Ebpf,
     /// `None`: this kernel refused it.
@@ -116,6 +119,25 @@ impl Attached {
     }
 }
 
+/// The connections that the kernel side knows now.
+pub struct Conns {
+    keys: Array<MapData, Keys>,
+    values: Array<MapData, Conn>,
+    sets: u32,
+}
+
+impl Conns {
+    /// What is known of a socket, by its address. It may be another's by the time it is read: its cookie
+    /// tells.
+    pub fn get(&self, sk: u64) -> Option<Conn> {
+        table::sets_of(sk, self.sets).into_iter().find_map(|set| {
+            let keys = self.keys.get(&set, 0).ok()?;
+            let way = keys.iter().position(|key| *key == sk)?;
+            self.values.get(&(set * WAYS + way as u32), 0).ok()
+        })
+    }
+}
+
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/tracer"));
 
 /// Loads, attaches, then scans the sockets that are open already.
@@ -127,6 +149,7 @@ pub fn attach(
     family: Option<Family>,
 ) -> Result<Attached> {
     let mut config = layout.config;
+    config.sets = table::sets(sizes.max_connections);
     if family == Some(Family::Kprobe) {
         ensure!(
             config.may_probe != 0,
@@ -143,8 +166,9 @@ pub fn attach(
         .override_global("OFFSETS", &layout.offsets, true)
         .override_global("CONFIG", &config, true)
         .map_max_entries("EVENTS", sizes.ring_bytes)
-        .map_max_entries("CONNS", sizes.max_connections)
-        .map_max_entries("PAIRS", sizes.max_connections)
+        .map_max_entries("CONN_KEYS", config.sets)
+        .map_max_entries("CONNS", config.sets * WAYS)
+        .map_max_entries("PAIRS", config.sets * BUCKETS_PER_SET)
         .load(OBJECT)
         .map_err(Error::new)
         .map_err(|error| match is_out_of_memory(&error) {
@@ -182,7 +206,11 @@ pub fn attach(
         hooks,
         ring: take(&mut ebpf, "EVENTS")?,
         counters: take(&mut ebpf, "COUNTERS")?,
-        conns: take(&mut ebpf, "CONNS")?,
+        conns: Conns {
+            keys: take(&mut ebpf, "CONN_KEYS")?,
+            values: take(&mut ebpf, "CONNS")?,
+            sets: config.sets,
+        },
         ebpf,
         _walk: walk.ok(),
         #[cfg(feature = "kernel-log")]
@@ -418,10 +446,10 @@ fn walk(ebpf: &mut Ebpf, btf: &Btf) -> Result<Walk> {
         .try_into()?;
     program.load("bpf_map_elem", btf)?;
     let program = program.fd()?.try_clone()?;
-    let Some(Map::HashMap(conns)) = ebpf.map("CONNS") else {
-        bail!("the object file has no map CONNS");
+    let Some(Map::Array(keys)) = ebpf.map("CONN_KEYS") else {
+        bail!("the object file has no map CONN_KEYS");
     };
-    Ok(Walk::start(program.as_fd(), conns.fd().as_fd())?)
+    Ok(Walk::start(program.as_fd(), keys.fd().as_fd())?)
 }
 
 fn iterated(

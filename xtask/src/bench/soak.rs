@@ -13,6 +13,7 @@ use std::{
 
 use anyhow::{Context as _, Result, bail};
 use serde_json::Value;
+use tracer_common::table::WAYS;
 
 use super::{
     footprint::{self, resident},
@@ -102,34 +103,62 @@ fn sample(pid: u32, began: Instant) -> Result<Sample> {
     })
 }
 
-/// Addresses of the sockets in the map of connections.
+/// Cookies of the connections in the tracer's table: a map of keys, in sets, and one of values, a slot for each.
 fn entries(pid: u32) -> Result<BTreeSet<u64>> {
-    for map in maps(pid)? {
-        let id = map.id.to_string();
-        let shown = command::read(Command::new("bpftool").args(["-j", "map", "show", "id", &id]))?;
-        let shown: Value = serde_json::from_str(&shown).context("bpftool's answer is no JSON")?;
-        if shown["name"] != "CONNS" {
-            continue;
+    let keys = bpftool_map(&["dump", "id", &map_id(pid, "CONN_KEYS")?])?;
+    let values = map_id(pid, "CONNS")?;
+    let sets = keys.as_array().context("bpftool dumped no list")?;
+    let mut cookies = BTreeSet::new();
+    for set in sets {
+        let index = word(&set["key"]).context("a key without a number")?;
+        let words = set["value"]
+            .as_array()
+            .context("a set without keys")?
+            .chunks(8);
+        for (slot, _) in (index * u64::from(WAYS)..)
+            .zip(words)
+            .filter(|(_, key)| word_of(key) != Some(0))
+        {
+            let key = (slot as u32).to_le_bytes().map(|byte| byte.to_string());
+            let lookup = ["lookup", "id", &values, "key"];
+            let words: Vec<_> = lookup
+                .into_iter()
+                .chain(key.iter().map(String::as_str))
+                .collect();
+            // The first of an entry.
+            cookies.extend(word(&bpftool_map(&words)?["value"]));
         }
-        let dump = command::read(Command::new("bpftool").args(["-j", "map", "dump", "id", &id]))?;
-        let dump: Value = serde_json::from_str(&dump).context("bpftool's answer is no JSON")?;
-        let entries = dump.as_array().context("bpftool dumped no list")?;
-        return Ok(entries
-            .iter()
-            .filter_map(|entry| cookie(&entry["value"]))
-            .collect());
     }
-    bail!("the tracer has no map of connections")
+    Ok(cookies)
 }
 
-/// The first eight bytes of an entry.
-fn cookie(value: &Value) -> Option<u64> {
-    let mut cookie = 0;
-    for (place, byte) in value.as_array()?.iter().take(8).enumerate() {
-        let byte = u64::from_str_radix(byte.as_str()?.trim_start_matches("0x"), 16).ok()?;
-        cookie |= byte << (8 * place);
+fn map_id(pid: u32, name: &str) -> Result<String> {
+    for map in maps(pid)? {
+        let id = map.id.to_string();
+        if bpftool_map(&["show", "id", &id])?["name"] == name {
+            return Ok(id);
+        }
     }
-    Some(cookie)
+    bail!("the tracer has no map {name}")
+}
+
+fn bpftool_map(words: &[&str]) -> Result<Value> {
+    let shown = command::read(Command::new("bpftool").args(["-j", "map"]).args(words))?;
+    serde_json::from_str(&shown).context("bpftool's answer is no JSON")
+}
+
+/// The first eight bytes, or what there is.
+fn word(bytes: &Value) -> Option<u64> {
+    word_of(bytes.as_array()?)
+}
+
+fn word_of(bytes: &[Value]) -> Option<u64> {
+    let mut word = 0;
+    for (place, byte) in bytes.iter().take(8).enumerate() {
+        let byte = u64::from_str_radix(byte.as_str()?.trim_start_matches("0x"), 16).ok()?;
+        word |= byte << (8 * place);
+    }
+    Some(word)
 }
 
 /// Cookies of the connections of this namespace: neither listening nor in TIME_WAIT.
@@ -152,12 +181,13 @@ fn live_sockets() -> Result<BTreeSet<u64>> {
 
 #[cfg(test)]
 mod tests {
-    use super::cookie;
+    use super::word;
 
     #[test]
-    fn a_cookie_is_the_first_eight_bytes() {
+    fn a_word_is_the_first_eight_bytes() {
         let value = serde_json::json!(["0x01", "0x02", "0", "0", "0", "0", "0", "0x80", "0xff"]);
-        assert_eq!(cookie(&value), Some(0x8000_0000_0000_0201));
-        assert_eq!(cookie(&serde_json::json!({})), None);
+        assert_eq!(word(&value), Some(0x8000_0000_0000_0201));
+        assert_eq!(word(&serde_json::json!(["0x07", "0x01"])), Some(0x107));
+        assert_eq!(word(&serde_json::json!({})), None);
     }
 }

@@ -146,10 +146,10 @@ impl Figures {
     }
 }
 
-/// `BPF_MAP_TYPE_HASH` of `linux/bpf.h`: what is neither of a fixed size nor forgets by itself.
-const HASH: &str = "1";
+/// Maps in which something could stay behind, and bytes from one key to the next: a key of 0 is none.
+const TABLES: [(&str, usize); 2] = [("CONN_KEYS", 8), ("PAIRS", 16)];
 
-/// Entries of the tracer's maps in which something could stay behind, by name.
+/// Entries of the tracer's tables, by name.
 fn entries(pid: i32) -> BTreeMap<String, u64> {
     let folder = fs::read_dir(format!("/proc/{pid}/fdinfo")).expect("it runs");
     let infos = folder
@@ -157,15 +157,21 @@ fn entries(pid: i32) -> BTreeMap<String, u64> {
         .map(|file| fs::read_to_string(file.path()).unwrap_or_default());
     infos
         .filter_map(|info| {
-            let value = |key: &str| {
-                let line = info.lines().find_map(|line| line.strip_prefix(key));
-                line.map(|value| value.trim().to_owned())
-            };
-            let id = (value("map_type:")? == HASH).then(|| value("map_id:"))??;
-            let shown = run(&["bpftool", "-j", "map", "show", "id", &id]);
-            let dumped = run(&["bpftool", "-j", "map", "dump", "id", &id]);
-            let name = shown["name"].as_str().expect("its name").to_owned();
-            Some((name, dumped.as_array().map_or(0, Vec::len) as u64))
+            let id = info.lines().find_map(|line| line.strip_prefix("map_id:"))?;
+            let id = id.trim();
+            let shown = run(&["bpftool", "-j", "map", "show", "id", id]);
+            let (name, step) = TABLES
+                .into_iter()
+                .find(|(name, _)| shown["name"] == *name)?;
+            let dumped = run(&["bpftool", "-j", "map", "dump", "id", id]);
+            let values = dumped.as_array().expect("a list").iter();
+            let bytes = values.flat_map(|element| element["value"].as_array().expect("bytes"));
+            let bytes: Vec<_> = bytes.map(|byte| byte.as_str() != Some("0x00")).collect();
+            let keys = bytes.chunks(step).map(|chunk| chunk[..8].contains(&true));
+            Some((
+                name.to_owned(),
+                keys.filter(|is_there| *is_there).count() as u64,
+            ))
         })
         .collect()
 }
