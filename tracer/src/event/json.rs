@@ -19,14 +19,18 @@ pub trait Json {
     fn is_omitted(&self) -> bool {
         false
     }
+
+    /// Whether it is written as `null`: a key and its null are written in one go.
+    fn is_null(&self) -> bool {
+        false
+    }
 }
 
 macro_rules! integers {
     ($($ty:ty),*) => {$(
         impl Json for $ty {
             fn write(&self, out: &mut Vec<u8>) {
-                let mut digits = itoa::Buffer::new();
-                out.extend_from_slice(digits.format(*self).as_bytes());
+                integer(u64::from(*self), out);
             }
 
             fn schema() -> Value {
@@ -37,14 +41,52 @@ macro_rules! integers {
 }
 integers!(u16, u32);
 
+/// Up to [`MAX_INTEGER`], which has 16 digits.
+#[inline]
+fn integer(mut value: u64, out: &mut Vec<u8>) {
+    // Most counts are 0.
+    if value < 10 {
+        out.push(b'0' + value as u8);
+        return;
+    }
+    let (mut digits, mut length) = (0u128, 0);
+    while value > 0 {
+        digits = digits << 8 | u128::from(b'0' + (value % 10) as u8);
+        value /= 10;
+        length += 1;
+    }
+    first(&digits.to_le_bytes(), length, out);
+}
+
+/// Appends the first `length` bytes. To copy all of them, and to forget the others, takes less than to have the C library
+/// copy as many as it is told.
+#[inline]
+pub fn first<const N: usize>(bytes: &[u8; N], length: usize, out: &mut Vec<u8>) {
+    let end = out.len() + length.min(N);
+    out.extend_from_slice(bytes);
+    out.truncate(end);
+}
+
+/// A name in quotes, and its length with them.
+pub type Quoted = ([u8; 32], usize);
+
+pub const fn quoted(name: &str) -> Quoted {
+    let mut text = [b'"'; 32];
+    let mut at = 0;
+    while at < name.len() {
+        text[at + 1] = name.as_bytes()[at];
+        at += 1;
+    }
+    (text, name.len() + 2)
+}
+
 /// JSON numbers are exact up to here.
 pub const MAX_INTEGER: u64 = 1 << 53;
 
 impl Json for u64 {
     /// What cannot be exact is the largest that is.
     fn write(&self, out: &mut Vec<u8>) {
-        let mut digits = itoa::Buffer::new();
-        out.extend_from_slice(digits.format((*self).min(MAX_INTEGER)).as_bytes());
+        integer((*self).min(MAX_INTEGER), out);
     }
 
     fn schema() -> Value {
@@ -84,6 +126,10 @@ impl<T: Json> Json for Option<T> {
     fn schema() -> Value {
         let inner = T::schema();
         json!({"anyOf": [inner, {"type": "null"}]})
+    }
+
+    fn is_null(&self) -> bool {
+        self.is_none()
     }
 }
 
@@ -143,10 +189,7 @@ impl Json for Arc<str> {
 /// (C1 and DEL too, which terminals obey) are escaped.
 pub fn string(bytes: &[u8], out: &mut Vec<u8>) {
     out.push(b'"');
-    if bytes
-        .iter()
-        .all(|byte| matches!(byte, 0x20..=0x7e) && !matches!(byte, b'"' | b'\\'))
-    {
+    if is_plain(bytes) {
         out.extend_from_slice(bytes);
     } else {
         for chunk in bytes.utf8_chunks() {
@@ -157,6 +200,12 @@ pub fn string(bytes: &[u8], out: &mut Vec<u8>) {
         }
     }
     out.push(b'"');
+}
+
+/// Whether it is written as it is. Looks at every byte, whatever came before: so many at a time.
+fn is_plain(bytes: &[u8]) -> bool {
+    let plain = |byte: u8| matches!(byte, 0x20..=0x7e) & (byte != b'"') & (byte != b'\\');
+    bytes.iter().fold(true, |all, byte| all & plain(*byte))
 }
 
 fn escaped(c: char, out: &mut Vec<u8>) {
@@ -174,13 +223,30 @@ fn escaped(c: char, out: &mut Vec<u8>) {
     }
 }
 
-/// Appends the low `digits` hex digits of `value`.
+/// Appends the low `digits` hex digits of `value`, 16 at most.
 pub fn hex(value: u64, digits: u32, out: &mut Vec<u8>) {
-    for digit in (0..digits).rev() {
-        let nibble = (value >> (digit * 4) & 0xf) as usize;
-        out.push(b"0123456789abcdef"[nibble]);
-    }
+    out.extend_from_slice(&hex16(value)[16 - digits as usize..]);
 }
+
+/// All hex digits.
+pub fn hex16(value: u64) -> [u8; 16] {
+    let mut text = [0; 16];
+    for (two, byte) in text.chunks_exact_mut(2).zip(value.to_be_bytes()) {
+        two.copy_from_slice(&HEX[usize::from(byte)]);
+    }
+    text
+}
+
+const HEX: [[u8; 2]; 256] = {
+    let mut table = [[0; 2]; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        let digits = b"0123456789abcdef";
+        table[byte] = [digits[byte >> 4], digits[byte & 0xf]];
+        byte += 1;
+    }
+    table
+};
 
 #[cfg(test)]
 mod tests {
@@ -212,6 +278,14 @@ mod tests {
             let back: String = serde_json::from_slice(&out).expect("valid JSON");
             assert_eq!(back, String::from_utf8_lossy(bytes));
         }
+    }
+
+    #[test]
+    fn hex_digits_are_the_last_ones() {
+        let mut out = Vec::new();
+        hex(0x0123_4567_89ab_cdef, 16, &mut out);
+        hex(0xfff1b, 2, &mut out);
+        assert_eq!(out, b"0123456789abcdef1b");
     }
 
     #[test]

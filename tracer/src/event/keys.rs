@@ -60,7 +60,9 @@ macro_rules! keys {
             fn write(&self, out: &mut Vec<u8>) {
                 use $crate::event::json::Json;
                 $(
-                    if !self.$name.is_omitted() {
+                    if self.$name.is_null() {
+                        out.extend_from_slice(concat!(",\"", $crate::event::keys::key_name!($name), "\":null").as_bytes());
+                    } else if !self.$name.is_omitted() {
                         out.extend_from_slice(concat!(",\"", $crate::event::keys::key_name!($name), "\":").as_bytes());
                         self.$name.write(out);
                     }

@@ -13,7 +13,8 @@ pub struct Comm(pub [u8; 16]);
 impl Comm {
     /// Up to the first NUL.
     pub fn bytes(&self) -> &[u8] {
-        self.0.split(|byte| *byte == 0).next().unwrap_or_default()
+        let end = self.0.iter().position(|byte| *byte == 0);
+        &self.0[..end.unwrap_or(self.0.len())]
     }
 
     /// As the events show it.
@@ -157,7 +158,7 @@ impl Json for Addr {
                     if index > 0 {
                         out.push(b'.');
                     }
-                    u32::from(octet).write(out);
+                    u16::from(octet).write(out);
                 }
             }
             // Writing to a Vec cannot fail.

@@ -104,20 +104,25 @@ impl Timestamp {
 impl Json for Timestamp {
     fn write(&self, out: &mut Vec<u8>) {
         let (year, month, day, hour, minute, second, ns) = self.civil();
-        out.push(b'"');
-        for (value, digits, after) in [
-            (year, 4, b'-'),
-            (month, 2, b'-'),
-            (day, 2, b'T'),
-            (hour, 2, b':'),
-            (minute, 2, b':'),
-            (second, 2, b'.'),
-            (ns, 9, b'Z'),
+        let mut text = *b"\"0000-00-00T00:00:00.000000000Z\"";
+        for (at, value) in [
+            (1, year / 100),
+            (3, year % 100),
+            (6, month),
+            (9, day),
+            (12, hour),
+            (15, minute),
+            (18, second),
+            (21, ns / 10_000_000),
+            (23, ns / 100_000 % 100),
+            (25, ns / 1_000 % 100),
+            (27, ns / 10 % 100),
         ] {
-            decimal(value, digits, out);
-            out.push(after);
+            text[at] += (value / 10) as u8;
+            text[at + 1] += (value % 10) as u8;
         }
-        out.push(b'"');
+        text[29] += (ns % 10) as u8;
+        out.extend_from_slice(&text);
     }
 
     fn schema() -> Value {
@@ -126,14 +131,6 @@ impl Json for Timestamp {
             "format": "date-time",
             "pattern": r"^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}\.\d{9}Z$",
         })
-    }
-}
-
-fn decimal(value: u32, digits: u32, out: &mut Vec<u8>) {
-    let mut divisor = 10u32.pow(digits - 1);
-    while divisor > 0 {
-        out.push(b'0' + (value / divisor % 10) as u8);
-        divisor /= 10;
     }
 }
 

@@ -47,9 +47,9 @@ macro_rules! names {
 
         impl Json for $name {
             fn write(&self, out: &mut Vec<u8>) {
-                out.push(b'"');
-                out.extend_from_slice(self.as_str().as_bytes());
-                out.push(b'"');
+                static NAMES: &[json::Quoted] = &[$(json::quoted($text),)*];
+                let (quoted, length) = &NAMES[*self as usize];
+                json::first(quoted, *length, out);
             }
 
             fn schema() -> Value {
@@ -441,9 +441,9 @@ impl std::fmt::Display for Hex16 {
 
 impl Json for Hex16 {
     fn write(&self, out: &mut Vec<u8>) {
-        out.push(b'"');
-        json::hex(self.0, 16, out);
-        out.push(b'"');
+        let mut text = [b'"'; 18];
+        text[1..17].copy_from_slice(&json::hex16(self.0));
+        out.extend_from_slice(&text);
     }
 
     fn schema() -> Value {
@@ -468,11 +468,11 @@ impl std::fmt::Display for ConnId {
 
 impl Json for ConnId {
     fn write(&self, out: &mut Vec<u8>) {
-        out.push(b'"');
-        out.extend_from_slice(&self.boot);
-        out.push(b'-');
-        json::hex(self.cookie, 16, out);
-        out.push(b'"');
+        let mut text = [b'"'; 27];
+        text[1..9].copy_from_slice(&self.boot);
+        text[9] = b'-';
+        text[10..26].copy_from_slice(&json::hex16(self.cookie));
+        out.extend_from_slice(&text);
     }
 
     fn schema() -> Value {
@@ -492,9 +492,9 @@ impl CommunityId {
 
 impl Json for CommunityId {
     fn write(&self, out: &mut Vec<u8>) {
-        out.push(b'"');
-        out.extend_from_slice(&self.0);
-        out.push(b'"');
+        let mut text = [b'"'; 32];
+        text[1..31].copy_from_slice(&self.0);
+        out.extend_from_slice(&text);
     }
 
     fn schema() -> Value {
