@@ -3,8 +3,7 @@
 //! that ends.
 
 use std::{
-    fs::File,
-    io::{self, Read},
+    io,
     os::fd::{AsFd, BorrowedFd, OwnedFd},
 };
 
@@ -27,7 +26,7 @@ use super::{
     btf::Btf as Types,
     hooks::{At, Family, Part, SIGNALS, Signal, Way},
     layout::Layout,
-    tracefs,
+    scan, tracefs,
     walk::Walk,
 };
 
@@ -140,7 +139,7 @@ impl Conns {
 
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/tracer"));
 
-/// Loads, attaches, then scans the sockets that are open already.
+/// Loads, attaches, then looks for the sockets that are open already.
 /// `family`: whose hooks to use where there is a choice; `None`: the best that the kernel has.
 pub fn attach(
     layout: &Layout,
@@ -432,10 +431,7 @@ fn scan(ebpf: &mut Ebpf, btf: &Btf) -> Result<()> {
         .try_into()?;
     program.load("task_file", btf)?;
     let id = program.attach()?;
-    let mut file: File = program.take_link(id)?.into_file()?;
-    // It writes nothing to its file: reading to the end is what runs it.
-    file.read_to_end(&mut Vec::new())?;
-    Ok(())
+    Ok(scan::run(program.take_link(id)?.into_file()?)?)
 }
 
 /// The walk over the connections begins.

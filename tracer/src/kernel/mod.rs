@@ -12,6 +12,7 @@ mod open_files;
 pub mod pipe;
 pub mod priority;
 pub mod privilege;
+mod scan;
 pub mod surroundings;
 mod tracefs;
 mod walk;

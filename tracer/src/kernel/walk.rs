@@ -3,7 +3,7 @@
 
 use std::{
     fs::File,
-    io::{self, Read},
+    io,
     os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd},
     sync::mpsc::{RecvTimeoutError, Sender, channel},
     thread,
@@ -12,7 +12,7 @@ use std::{
 
 use nix::time::{ClockId, clock_gettime};
 
-use super::privilege;
+use super::{privilege, scan::run_through};
 use crate::panics;
 
 /// From one walk to the next, if that costs little.
@@ -107,24 +107,14 @@ fn link(program: BorrowedFd<'_>, map: BorrowedFd<'_>) -> io::Result<OwnedFd> {
     unsafe { bpf(BPF_LINK_CREATE, &attr) }
 }
 
-/// One walk: it writes nothing to its file, reading to the end is what runs it.
+/// One walk.
 fn walk(link: &OwnedFd) -> io::Result<()> {
     let attr = IterCreate {
         link_fd: link.as_raw_fd() as u32,
         flags: 0,
     };
     // SAFETY: the attributes of this command.
-    let mut file = File::from(unsafe { bpf(BPF_ITER_CREATE, &attr) }?);
-    loop {
-        match file.read(&mut [0; 8]) {
-            Ok(0) => return Ok(()),
-            // The kernel lets others have the CPU after a million entries.
-            Ok(_) => (),
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => (),
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => (),
-            Err(error) => return Err(error),
-        }
-    }
+    run_through(File::from(unsafe { bpf(BPF_ITER_CREATE, &attr) }?))
 }
 
 /// # Safety
