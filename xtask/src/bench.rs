@@ -28,6 +28,7 @@ use crate::{
     command::{self, say},
     run, toolchain,
 };
+use delay::Delays;
 use load::Load;
 pub use own::Own;
 use report::Report;
@@ -52,6 +53,9 @@ pub struct Options {
     /// Only what each BPF program costs
     #[arg(long)]
     programs: bool,
+    /// Only how long after its cause a line is there
+    #[arg(long, conflicts_with = "programs")]
+    delay: bool,
     /// Connections that are held open to measure memory, and beside the load that needs idle ones
     #[arg(long, default_value_t = 100_000)]
     idle: usize,
@@ -133,7 +137,7 @@ fn measure(options: &Options, binary: &Path, folder: &Path) -> Result<Report> {
         .collect();
     let duration = Duration::from_secs(options.seconds);
     for kind in load::Kind::ALL {
-        if options.programs || !chosen(&options.load, kind.name()) {
+        if options.programs || options.delay || !chosen(&options.load, kind.name()) {
             continue;
         }
         let load = Load::start(*kind, folder, options.idle)?;
@@ -163,12 +167,14 @@ fn measure(options: &Options, binary: &Path, folder: &Path) -> Result<Report> {
             }
         }
     }
-    if options.load.is_none() {
+    if options.load.is_none() && !options.delay {
         report.programs = programs::measure(binary, folder, duration)?;
     }
     if options.load.is_none() && !options.programs {
-        report.footprint = Some(footprint::measure(binary, folder, options.idle)?);
-        report.delays_ms = delay::measure(binary)?;
+        if !options.delay {
+            report.footprint = Some(footprint::measure(binary, folder, options.idle)?);
+        }
+        report.delays = Delays::measure(binary, folder)?;
     }
     Ok(report)
 }

@@ -1,4 +1,5 @@
-//! How long after its cause a line is there, on a machine that does nothing else.
+//! How long after its cause a line is there: on a machine that does nothing else, and beside as many connections as it can
+//! make.
 
 use std::{
     io::{BufRead as _, BufReader, Read as _, Write as _},
@@ -20,11 +21,39 @@ use nix::{
     unistd::Pid,
 };
 
+use super::load::{Kind, Load};
+
 const SAMPLES: usize = 101;
 const PATIENCE: Duration = Duration::from_secs(10);
 
+/// Longer than the samples take.
+const LOADED: Duration = Duration::from_secs(15);
+
 /// From a close() that resets, to the line in a pipe: milliseconds, in order.
-pub fn measure(binary: &Path) -> Result<Vec<f64>> {
+#[derive(Default)]
+pub struct Delays {
+    pub idle_ms: Vec<f64>,
+    pub loaded_ms: Vec<f64>,
+}
+
+impl Delays {
+    pub fn measure(binary: &Path, folder: &Path) -> Result<Delays> {
+        let idle_ms = sample(binary)?;
+        let load = Load::start(Kind::Churn, folder, 0)?;
+        let loaded_ms = thread::scope(|scope| {
+            let loading = scope.spawn(|| load.rate(LOADED));
+            sleep(Duration::from_secs(1));
+            let loaded_ms = sample(binary);
+            match loading.join() {
+                Ok(rate) => rate.and(loaded_ms),
+                Err(_) => bail!("the load panicked"),
+            }
+        })?;
+        Ok(Delays { idle_ms, loaded_ms })
+    }
+}
+
+fn sample(binary: &Path) -> Result<Vec<f64>> {
     let mut tracer = Command::new(binary)
         .args(["-o", "json", "--event", "tcp_close"])
         .stdin(Stdio::null())

@@ -8,7 +8,7 @@ use std::{
 use anyhow::{Context as _, Result};
 use serde_json::{Value, json};
 
-use super::{footprint::Footprint, load::Kind, programs::Program, tracers::Taken};
+use super::{delay::Delays, footprint::Footprint, load::Kind, programs::Program, tracers::Taken};
 
 /// One run of a tracer under a load.
 struct Run {
@@ -25,8 +25,7 @@ pub struct Report {
     runs: Vec<(Kind, &'static str, Vec<Run>)>,
     pub programs: Vec<Program>,
     pub footprint: Option<Footprint>,
-    /// From an end to its line, in order.
-    pub delays_ms: Vec<f64>,
+    pub delays: Delays,
 }
 
 impl Report {
@@ -41,7 +40,7 @@ impl Report {
             runs: Vec::new(),
             programs: Vec::new(),
             footprint: None,
-            delays_ms: Vec::new(),
+            delays: Delays::default(),
         })
     }
 
@@ -156,13 +155,21 @@ impl Report {
                 footprint.replayed_events_per_s,
             )?;
         }
-        if let Some(longest_ms) = self.delays_ms.last() {
-            writeln!(
-                out,
-                "from an end to its line, of {}: {:.1} ms in the middle, {longest_ms:.1} ms at most",
-                self.delays_ms.len(),
-                median(&self.delays_ms),
-            )?;
+        for (when, delays_ms) in [
+            ("on an idle machine", &self.delays.idle_ms),
+            (
+                "beside a new connection per request",
+                &self.delays.loaded_ms,
+            ),
+        ] {
+            if let Some(longest_ms) = delays_ms.last() {
+                writeln!(
+                    out,
+                    "from an end to its line {when}, of {}: {:.1} ms in the middle, {longest_ms:.1} ms at most",
+                    delays_ms.len(),
+                    median(delays_ms),
+                )?;
+            }
         }
         Ok(())
     }
@@ -226,7 +233,8 @@ impl Report {
             "runs": runs,
             "programs": programs,
             "footprint": footprint,
-            "delays_ms": self.delays_ms,
+            "delays_ms": self.delays.idle_ms,
+            "delays_loaded_ms": self.delays.loaded_ms,
         });
         format!("{all:#}\n")
     }
