@@ -136,7 +136,7 @@ fn records(name: &str) -> Vec<Record> {
 
 fn finished(record: Record) -> Box<Finished> {
     let mut joiner = Joiner::new(RstReasons::default());
-    joiner.take(record);
+    joiner.take(&record);
     let mut ends = Vec::new();
     joiner.expire(u64::MAX, |_| None, |joined| ends.push(joined));
     match ends.pop() {
@@ -182,7 +182,7 @@ fn events(name: &str) -> Vec<Event> {
     let events: Vec<_> = records(name)
         .into_iter()
         .filter_map(|record| {
-            assembler.assemble(Joined::End(finished(record)), &mut Nobody, &mut Nobody)
+            assembler.assemble(&Joined::End(finished(record)), &mut Nobody, &mut Nobody)
         })
         .collect();
     assert_eq!(clean(&events[0]), name == "closed", "{:?}", events[0]);
@@ -211,19 +211,19 @@ fn decoded(bencher: Bencher, name: &str) {
 #[divan::bench(args = names())]
 fn joined(bencher: Bencher, name: &str) {
     let records = records(name);
+    let mut told = Vec::new();
     bencher
         .counter(ItemsCount::new(EVENTS))
         .with_inputs(|| Joiner::new(RstReasons::default()))
         .bench_local_values(|mut joiner| {
             for record in &records {
-                joiner.take(*record);
+                joiner.take(record);
                 joiner.expire(
                     record.head.ts_ns,
                     |_| None,
-                    |joined| {
-                        black_box(joined);
-                    },
+                    |joined| told.push(black_box(joined)),
                 );
+                told.drain(..).for_each(|joined| joiner.told(joined));
             }
             joiner
         });
@@ -252,14 +252,12 @@ fn classified(bencher: Bencher, name: &str) {
 fn assembled(bencher: Bencher, name: &str) {
     let ends: Vec<_> = records(name).into_iter().map(finished).collect();
     let mut assembler = assembler();
-    bencher
-        .counter(ItemsCount::new(EVENTS))
-        .with_inputs(|| ends.clone())
-        .bench_local_values(|ends| {
-            for end in ends {
-                black_box(assembler.assemble(Joined::End(end), &mut Nobody, &mut Nobody));
-            }
-        });
+    let ends: Vec<_> = ends.into_iter().map(Joined::End).collect();
+    bencher.counter(ItemsCount::new(EVENTS)).bench_local(|| {
+        for end in &ends {
+            black_box(assembler.assemble(end, &mut Nobody, &mut Nobody));
+        }
+    });
 }
 
 #[divan::bench(args = names())]

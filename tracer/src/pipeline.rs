@@ -100,26 +100,26 @@ impl Pipeline {
         match decode(bytes) {
             Ok(told) => {
                 self.newest_ns = self.newest_ns.max(told.ts_ns());
-                match told {
+                match &told {
                     Told::Record(record) => {
                         let ts_ns = record.head.ts_ns;
                         self.names.seen(&record.conn.owner, ts_ns);
                         self.names.seen(&record.actor, ts_ns);
                         self.joiner.take(record);
                     }
-                    Told::Destroyed(body) => self.joiner.destroyed(&body),
+                    Told::Destroyed(body) => self.joiner.destroyed(body),
                     Told::Renamed(body) => {
                         self.assembler.renames.note(&body.task);
                         self.names.renamed(&body.task, body.head.ts_ns);
                     }
                     Told::Signalled(body) => {
                         self.names.seen(&body.from, body.head.ts_ns);
-                        self.assembler.deaths.note(&body);
+                        self.assembler.deaths.note(body);
                     }
                     Told::Stall(body) => {
                         self.names.seen(&body.conn.owner, body.head.ts_ns);
                         self.stalls
-                            .extend(self.assembler.stall(&body, &mut self.names));
+                            .extend(self.assembler.stall(body, &mut self.names));
                     }
                 }
             }
@@ -151,8 +151,8 @@ impl Pipeline {
         mut look_up: impl FnMut(u64) -> Option<Conn>,
         room: impl Fn(usize) -> Room,
     ) {
-        for event in std::mem::take(&mut self.stalls) {
-            self.tell(event, &room);
+        for mut event in std::mem::take(&mut self.stalls) {
+            self.tell(&mut event, &room);
         }
         let mut due = Vec::new();
         self.joiner
@@ -162,36 +162,37 @@ impl Pipeline {
         }
         for joined in due {
             if let Joined::End(finished) = &joined
-                && let Some(event) = self.assembler.stall_closed(finished, &mut self.names)
+                && let Some(mut event) = self.assembler.stall_closed(finished, &mut self.names)
             {
-                self.tell(event, &room);
+                self.tell(&mut event, &room);
             }
             let mut others = Rest {
                 joiner: &self.joiner,
                 look_up: &mut look_up,
             };
-            let event = self
+            let mut event = self
                 .assembler
-                .assemble(joined, &mut self.names, &mut others);
-            if let Some(event) = event {
+                .assemble(&joined, &mut self.names, &mut others);
+            if let Some(event) = &mut event {
                 self.tell(event, &room);
             }
+            self.joiner.told(joined);
         }
     }
 
-    fn tell(&mut self, event: Event, room: &impl Fn(usize) -> Room) {
+    fn tell(&mut self, event: &mut Event, room: &impl Fn(usize) -> Room) {
         let own = event
             .ids()
             .is_some_and(|ids| ids.pid == Some(self.self_pid));
-        if own || self.done() || !self.filter.matches(&event) {
+        if own || self.done() || !self.filter.matches(event) {
             return;
         }
         if let Some(tally) = &mut self.tally {
-            tally.count(&event);
+            tally.count(event);
         }
         let fits = match room(self.batch.len()) {
             Room::Ample => true,
-            Room::Scarce => !clean(&event),
+            Room::Scarce => !clean(event),
             Room::None => false,
         };
         if fits {
@@ -202,7 +203,7 @@ impl Pipeline {
     }
 
     /// Encodes an event now: the tool's own lines come here directly.
-    pub fn write(&mut self, mut event: Event) {
+    pub fn write(&mut self, event: &mut Event) {
         self.seq += 1;
         event.head.seq = self.seq;
         let kind = event.head.event;

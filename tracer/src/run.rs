@@ -52,8 +52,17 @@ use crate::{
 /// for many.
 const BATCH: Duration = Duration::from_millis(5);
 
-/// Records read before what is due is written, so that a flood cannot starve the output.
-const DRAIN_MAX: usize = 8_192;
+/// The same where more than [`BUSY`] come in a second: every wake-up takes a CPU from those who make them.
+const BUSY_BATCH: Duration = Duration::from_millis(25);
+
+/// Records in a second.
+const BUSY: f64 = 4_000.0;
+
+/// Records read before what is due is written: what they become is still in a CPU's cache when it is.
+const DRAIN: usize = 256;
+
+/// Records read before signals and timers have their turn.
+const ROUND_MAX: usize = 32 * DRAIN;
 
 /// Clock, losses and the reader's presence are looked at this often.
 const HOUSEKEEPING: Duration = Duration::from_millis(500);
@@ -174,10 +183,43 @@ struct Tracing {
     reading: Reading,
     /// Rounds after which there was more to read.
     behind: u64,
+    pace: Pace,
     metrics: Option<Metrics>,
     began_ns: u64,
     heartbeat: Duration,
     ends_at: Option<Instant>,
+}
+
+/// How long to let records come before they are read.
+struct Pace {
+    batch: Duration,
+    /// When that was decided, and how many had come by then.
+    since_ns: u64,
+    records: u64,
+}
+
+impl Pace {
+    fn new(now_ns: u64) -> Self {
+        Pace {
+            batch: BATCH,
+            since_ns: now_ns,
+            records: 0,
+        }
+    }
+
+    /// By now so many have come.
+    fn at(&mut self, now_ns: u64, records: u64) {
+        let elapsed = Duration::from_nanos(now_ns.saturating_sub(self.since_ns));
+        if elapsed < BATCH {
+            return;
+        }
+        let busy = (records - self.records) as f64 > BUSY * elapsed.as_secs_f64();
+        *self = Pace {
+            batch: if busy { BUSY_BATCH } else { BATCH },
+            since_ns: now_ns,
+            records,
+        };
+    }
 }
 
 /// Whoever wants the numbers, and what of them stays the same.
@@ -272,8 +314,8 @@ impl Tracing {
             shape,
             settings.count,
         );
-        let start = pipeline.own_event(Kind::Start, began_ns, Body::Start(start));
-        pipeline.write(start);
+        let mut start = pipeline.own_event(Kind::Start, began_ns, Body::Start(start));
+        pipeline.write(&mut start);
         let supervisor = Supervisor::from_env();
         supervisor.ready(&format!(
             "{} of {} hooks attached",
@@ -288,6 +330,7 @@ impl Tracing {
             losses: Losses::default(),
             reading: Reading::default(),
             behind: 0,
+            pace: Pace::new(began_ns),
             metrics: None,
             began_ns,
             heartbeat: settings.heartbeat,
@@ -321,6 +364,7 @@ impl Tracing {
             }
             let due = self.until_due();
             let ends_at = self.ends_at;
+            let batch = self.pace.batch;
             tokio::select! {
                 biased;
                 told = signals.next() => match told {
@@ -344,7 +388,7 @@ impl Tracing {
                 () = std::future::ready(()), if more => (),
                 ready = ring.readable() => {
                     ready.context("cannot wait for the ring buffer")?.clear_ready();
-                    sleep(BATCH).await;
+                    sleep(batch).await;
                 }
                 () = after(due) => (),
             }
@@ -355,21 +399,29 @@ impl Tracing {
     /// Reads, joins, writes. Returns whether there is more to read.
     fn round(&mut self) -> bool {
         let now_ns = monotonic_ns();
-        let mut taken = 0;
-        while taken < DRAIN_MAX {
+        for _ in 0..ROUND_MAX / DRAIN {
+            if !self.drain() {
+                self.pace.at(now_ns, self.pipeline.totals.records);
+                self.expire(now_ns);
+                return false;
+            }
+            // What explains an end is in the ring within its grace, so where there is more to read only what is
+            // older than the newest record may go.
+            self.expire(self.pipeline.newest_ns().min(now_ns));
+        }
+        self.behind += 1;
+        true
+    }
+
+    /// Reads. Returns whether there is more.
+    fn drain(&mut self) -> bool {
+        for _ in 0..DRAIN {
             let Some(item) = self.attached.ring.next() else {
-                break;
+                return false;
             };
             self.pipeline.take(&item);
-            taken += 1;
         }
-        let full = taken == DRAIN_MAX;
-        self.behind += u64::from(full);
-        // What explains an end is in the ring within its grace, so after a full round only what is
-        // older than the newest record may go.
-        let newest_ns = self.pipeline.newest_ns();
-        self.expire(if full { newest_ns.min(now_ns) } else { now_ns });
-        full
+        true
     }
 
     fn expire(&mut self, now_ns: u64) {
@@ -441,10 +493,10 @@ impl Tracing {
             syn_recv_ended,
             attached: Some(List(names.into_iter().map(Into::into).collect())).into(),
         };
-        let event = self
-            .pipeline
-            .own_event(Kind::Heartbeat, monotonic_ns(), Body::Heartbeat(body));
-        self.pipeline.write(event);
+        let mut event =
+            self.pipeline
+                .own_event(Kind::Heartbeat, monotonic_ns(), Body::Heartbeat(body));
+        self.pipeline.write(&mut event);
         self.expire(0);
     }
 
@@ -516,8 +568,8 @@ impl Tracing {
             syn_recv_ended: reading.syn_recv_ended,
             clusters: List(pipeline.assembler.clusters()),
         };
-        let event = pipeline.own_event(Kind::Stop, stopped_ns, Body::Stop(stop));
-        pipeline.write(event);
+        let mut event = pipeline.own_event(Kind::Stop, stopped_ns, Body::Stop(stop));
+        pipeline.write(&mut event);
         if let Some(batch) = pipeline.take_batch() {
             sink.send(batch);
         }
@@ -572,8 +624,8 @@ fn say_losses(losses: &mut Losses, pipeline: &mut Pipeline, sink: &Sink) {
     losses.add(Where::Output, &output);
     pipeline.assembler.lost = losses.total();
     for lost in losses.take_unsaid() {
-        let event = pipeline.own_event(Kind::Lost, monotonic_ns(), Body::Lost(lost));
-        pipeline.write(event);
+        let mut event = pipeline.own_event(Kind::Lost, monotonic_ns(), Body::Lost(lost));
+        pipeline.write(&mut event);
     }
 }
 

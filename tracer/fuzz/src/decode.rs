@@ -108,7 +108,7 @@ impl Core {
         match told {
             Told::Record(record) => {
                 self.live = Some(record.conn);
-                self.joiner.take(record);
+                self.joiner.take(&record);
             }
             Told::Destroyed(body) => self.joiner.destroyed(&body),
             Told::Renamed(body) => self.assembler.renames.note(&body.task),
@@ -137,8 +137,9 @@ impl Core {
                 joiner: &self.joiner,
                 live: self.live,
             };
-            let event: Option<Event> = self.assembler.assemble(joined, &mut Hostile, &mut others);
+            let event: Option<Event> = self.assembler.assemble(&joined, &mut Hostile, &mut others);
             told.iter().chain(&event).for_each(check);
+            self.joiner.told(joined);
         }
     }
 }

@@ -84,6 +84,51 @@ struct Ended {
     story: Option<Label>,
 }
 
+/// What the keys of a connection are made of, names apart: those its processes have.
+#[derive(Clone, Copy, Debug)]
+struct Who {
+    cookie: u64,
+    flow_id: Option<Hex16>,
+    saddr: [u8; 16],
+    daddr: [u8; 16],
+    sport: u16,
+    dport: u16,
+    family: u16,
+    role: Role,
+    attribution: Attribution,
+    uid: Option<u32>,
+    netns: u32,
+    cgroup_id: u64,
+    owner: Task,
+    closer: Task,
+    peer_owner: Task,
+    peer_cookie: u64,
+}
+
+impl Who {
+    fn of(head: &RecordHead, conn: &Conn, sock: &SockSnap) -> Self {
+        Who {
+            cookie: head.cookie,
+            flow_id: flow_id(conn),
+            saddr: sock.saddr,
+            daddr: sock.daddr,
+            sport: sock.sport,
+            dport: sock.dport,
+            family: sock.family,
+            role: numbers::role(conn, sock),
+            attribution: attribution_of(conn),
+            uid: sock.has(sock_bit::FULL).then_some(sock.uid),
+            netns: sock.netns,
+            // A RST without a socket is sent through one of the kernel's own, whose cgroup is nobody's.
+            cgroup_id: if head.cookie == 0 { 0 } else { sock.cgroup_id },
+            owner: conn.owner,
+            closer: conn.closer,
+            peer_owner: conn.peer_owner,
+            peer_cookie: conn.peer_cookie,
+        }
+    }
+}
+
 /// Makes events. Keeps what an event must say of a connection that is over.
 pub struct Assembler {
     run: Run,
@@ -95,7 +140,7 @@ pub struct Assembler {
     /// Ended, descriptor open.
     ended: FxHashMap<u64, Ended>,
     /// Ended, perhaps in TIME_WAIT: direct-mapped by cookie, which counts up, so the newest win.
-    recent: Vec<Option<(u64, Box<Ids>)>>,
+    recent: Vec<Option<Who>>,
     pub renames: Renames,
     pub deaths: Deaths,
     chains: Chains,
@@ -153,18 +198,18 @@ impl Assembler {
     /// `None`: nothing to write.
     pub fn assemble(
         &mut self,
-        joined: Joined,
+        joined: &Joined,
         names: &mut dyn Names,
         others: &mut dyn Others,
     ) -> Option<Event> {
         match joined {
-            Joined::End(finished) => self.end(&finished, names, others),
-            Joined::Reset(record) => self.reset(&record, names),
+            Joined::End(finished) => self.end(finished, names, others),
+            Joined::Reset(record) => self.reset(record, names),
             Joined::IoError(record, end) => {
-                Some(self.io_error(&record, end.as_deref(), names, others))
+                Some(self.io_error(record, end.as_deref(), names, others))
             }
             Joined::Gone(cookie) => {
-                self.ended.remove(&cookie);
+                self.ended.remove(cookie);
                 None
             }
         }
@@ -204,8 +249,10 @@ impl Assembler {
             self.ended.insert(cookie, ended);
         }
         if finished.close.conn.has(flag::LOCAL_FIN) {
-            let slot = &mut self.recent[cookie as usize % RECENT_SLOTS];
-            *slot = Some((cookie, Box::new(ids.clone())));
+            let Record {
+                head, conn, sock, ..
+            } = &finished.close;
+            self.recent[cookie as usize % RECENT_SLOTS] = Some(Who::of(head, conn, sock));
         }
         Some(Event {
             head: self.head(kind, finished.close.head.ts_ns),
@@ -293,7 +340,7 @@ impl Assembler {
     ) -> (Ids, End) {
         let way = self.way(finished, facts, others);
         let Record { conn, sock, .. } = &finished.close;
-        let (ids, cut) = self.ids(&finished.close.head, conn, sock, names);
+        let (ids, cut) = self.ids(&Who::of(&finished.close.head, conn, sock), names);
         let Facts {
             verdict,
             bytes,
@@ -481,43 +528,37 @@ impl Assembler {
     }
 
     /// The connection's keys, and whether a name in them was cut.
-    fn ids(
-        &self,
-        head: &RecordHead,
-        conn: &Conn,
-        sock: &SockSnap,
-        names: &mut dyn Names,
-    ) -> (Ids, bool) {
+    fn ids(&self, who: &Who, names: &mut dyn Names) -> (Ids, bool) {
         let id = |cookie: u64| (cookie != 0).then(|| self.conn_id(cookie));
-        let local_addr = Addr::from_bytes(sock.saddr);
-        let peer_addr = Addr::from_bytes(sock.daddr);
-        let owner = Some(&conn.owner).filter(|task| task.is_known());
-        let closer = Some(&conn.closer).filter(|task| task.is_known());
-        let peer = Some(&conn.peer_owner).filter(|task| task.is_known());
+        let local_addr = Addr::from_bytes(who.saddr);
+        let peer_addr = Addr::from_bytes(who.daddr);
+        let owner = Some(&who.owner).filter(|task| task.is_known());
+        let closer = Some(&who.closer).filter(|task| task.is_known());
+        let peer = Some(&who.peer_owner).filter(|task| task.is_known());
         let mut ids = Ids {
-            conn: id(head.cookie),
-            flow_id: flow_id(conn),
-            community_id: (sock.family != 0)
-                .then(|| community_id((local_addr.0, sock.sport), (peer_addr.0, sock.dport))),
-            family: if sock.family == AF_INET || local_addr.0.is_ipv4() {
+            conn: id(who.cookie),
+            flow_id: who.flow_id,
+            community_id: (who.family != 0)
+                .then(|| community_id((local_addr.0, who.sport), (peer_addr.0, who.dport))),
+            family: if who.family == AF_INET || local_addr.0.is_ipv4() {
                 Family::Ipv4
             } else {
                 Family::Ipv6
             },
             local_addr,
-            local_port: sock.sport,
+            local_port: who.sport,
             peer_addr,
-            peer_port: sock.dport,
-            role: numbers::role(conn, sock),
+            peer_port: who.dport,
+            role: who.role,
             pid: owner.map(|task| task.tgid),
             tid: owner.map(|task| task.tid),
             comm: owner.map(|task| self.renames.name(task)),
             exe: None,
-            uid: sock.has(sock_bit::FULL).then_some(sock.uid),
-            attribution: attribution_of(conn),
+            uid: who.uid,
+            attribution: who.attribution,
             closer_pid: closer.map(|task| task.tgid),
             closer_comm: closer.map(|task| self.renames.name(task)),
-            netns: (sock.netns != 0).then_some(sock.netns),
+            netns: (who.netns != 0).then_some(who.netns),
             cgroup: None,
             container_id: None,
             runtime: None,
@@ -525,15 +566,13 @@ impl Assembler {
             unit: None,
             peer_pid: peer.map(|task| task.tgid),
             peer_comm: peer.map(|task| self.renames.name(task)),
-            peer_conn: id(conn.peer_cookie),
+            peer_conn: id(who.peer_cookie),
             peer_container_id: peer
                 .and_then(|task| names.name(task, 0).place)
                 .and_then(|place| place.container_id.clone()),
             called: Called::default(),
         };
-        // A RST without a socket is sent through one of the kernel's own, whose cgroup is nobody's.
-        let cgroup_id = if head.cookie == 0 { 0 } else { sock.cgroup_id };
-        let cut = names::fill(&mut ids, names.name(&conn.owner, cgroup_id));
+        let cut = names::fill(&mut ids, names.name(&who.owner, who.cgroup_id));
         (ids, cut)
     }
 
@@ -543,14 +582,15 @@ impl Assembler {
         if cookie == 0 && self.suppress(record.head.ts_ns) {
             return None;
         }
-        let (mut ids, _) = self.ids(&record.head, &record.conn, &record.sock, names);
-        if record.conn.birth_ns == 0 && cookie != 0 {
-            // A timewait or destroyed socket: what its connection was is remembered here.
-            let slot = &self.recent[cookie as usize % RECENT_SLOTS];
-            if let Some((_, known)) = slot.as_ref().filter(|(known, _)| *known == cookie) {
-                ids = Ids::clone(known);
-            }
-        }
+        // A timewait or destroyed socket: what its connection was is remembered here.
+        let recent = &self.recent[cookie as usize % RECENT_SLOTS];
+        let known = recent
+            .as_ref()
+            .filter(|who| record.conn.birth_ns == 0 && cookie != 0 && who.cookie == cookie);
+        let (ids, _) = match known {
+            Some(who) => self.ids(who, names),
+            None => self.ids(&Who::of(&record.head, &record.conn, &record.sock), names),
+        };
         let reason = self.run.reasons.name(record.head.code).filter(|_| sent);
         let reset = Reset {
             direction: if sent {
@@ -606,7 +646,10 @@ impl Assembler {
         let mut ids = match &culprit {
             // A connect that failed has no addresses any more; its end had them.
             Some(ended) => ended.ids.clone(),
-            None => self.ids(&record.head, &record.conn, &record.sock, names).0,
+            None => {
+                let who = Who::of(&record.head, &record.conn, &record.sock);
+                self.ids(&who, names).0
+            }
         };
         if record.actor.is_known() {
             ids.pid = Some(record.actor.tgid);

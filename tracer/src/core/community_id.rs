@@ -13,21 +13,27 @@ const PROTO_TCP: u8 = 6;
 /// The same for both directions: the smaller endpoint goes first.
 pub fn community_id(a: (IpAddr, u16), b: (IpAddr, u16)) -> CommunityId {
     let (low, high) = if a <= b { (a, b) } else { (b, a) };
-    let mut hash = Sha1::new();
-    hash.update(0u16.to_be_bytes());
+    // Seed, addresses, protocol, padding, ports.
+    let mut input = [0; 2 + 2 * 16 + 2 + 2 * 2];
+    let mut length = 2;
+    let mut add = |bytes: &[u8]| {
+        input[length..length + bytes.len()].copy_from_slice(bytes);
+        length += bytes.len();
+    };
     for (addr, _) in [low, high] {
         match addr {
-            IpAddr::V4(addr) => hash.update(addr.octets()),
-            IpAddr::V6(addr) => hash.update(addr.octets()),
+            IpAddr::V4(addr) => add(&addr.octets()),
+            IpAddr::V6(addr) => add(&addr.octets()),
         }
     }
-    hash.update([PROTO_TCP, 0]);
-    hash.update(low.1.to_be_bytes());
-    hash.update(high.1.to_be_bytes());
+    add(&[PROTO_TCP, 0]);
+    add(&low.1.to_be_bytes());
+    add(&high.1.to_be_bytes());
+    let hash = Sha1::digest(&input[..length]);
     let mut text = [0; 30];
     text[..2].copy_from_slice(b"1:");
     // 20 bytes make 28 characters: the slice cannot be too short.
-    let _ = STANDARD.encode_slice(hash.finalize(), &mut text[2..]);
+    let _ = STANDARD.encode_slice(hash, &mut text[2..]);
     CommunityId(text)
 }
 

@@ -51,6 +51,7 @@ impl std::fmt::Display for DecodeError {
 impl std::error::Error for DecodeError {}
 
 /// Reads one ring buffer entry.
+#[inline]
 pub fn decode(bytes: &[u8]) -> Result<Told, DecodeError> {
     let head = Head::read_from_prefix(bytes).map_err(|_| DecodeError {
         bytes: bytes.len(),

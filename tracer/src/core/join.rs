@@ -85,9 +85,12 @@ pub enum Joined {
 }
 
 struct Pending {
-    finished: Finished,
+    finished: Box<Finished>,
     deadline_ns: u64,
 }
+
+/// Boxes that are kept for the next ends: about as many as wait at once on a busy node.
+const SPARE_MAX: usize = 2_048;
 
 /// The state of joining. Times are CLOCK_MONOTONIC, given by the caller.
 pub struct Joiner {
@@ -101,7 +104,11 @@ pub struct Joiner {
     /// Cookies of sockets that are gone.
     gone: VecDeque<(u64, u64)>,
     /// Ends that wait for nothing more.
-    ready: Vec<Finished>,
+    #[expect(clippy::vec_box, reason = "an end stays in its box")]
+    ready: Vec<Box<Finished>>,
+    /// Of ends that have been told.
+    #[expect(clippy::vec_box, reason = "the boxes are what is kept")]
+    spare: Vec<Box<Finished>>,
 }
 
 impl Joiner {
@@ -114,11 +121,12 @@ impl Joiner {
             held: VecDeque::new(),
             gone: VecDeque::new(),
             ready: Vec::new(),
+            spare: Vec::new(),
         }
     }
 
     /// Takes one record of a socket.
-    pub fn take(&mut self, record: Record) {
+    pub fn take(&mut self, record: &Record) {
         match record.head.kind {
             kind::CLOSE => self.closed(record),
             kind::RST_SENT => self.rst_sent(record),
@@ -127,7 +135,26 @@ impl Joiner {
         }
     }
 
-    fn closed(&mut self, close: Record) {
+    /// Gives back what has been told.
+    pub fn told(&mut self, joined: Joined) {
+        if let Joined::End(finished) = joined
+            && self.spare.len() < SPARE_MAX
+        {
+            self.spare.push(finished);
+        }
+    }
+
+    fn boxed(&mut self, finished: Finished) -> Box<Finished> {
+        match self.spare.pop() {
+            Some(mut spare) => {
+                *spare = finished;
+                spare
+            }
+            None => Box::new(finished),
+        }
+    }
+
+    fn closed(&mut self, close: &Record) {
         let conn = &close.conn;
         let cookie = close.head.cookie;
         if conn.has(flag::RECOVERED) && self.pending.contains_key(&cookie) {
@@ -144,7 +171,7 @@ impl Joiner {
         });
         let rst_received = conn.has(flag::RST_RECEIVED);
         let close_ns = close.head.ts_ns;
-        let mut finished = Finished {
+        let mut finished = self.boxed(Finished {
             sent,
             sent_code: u32::from(conn.rst_reason),
             sent_ns: if sent.is_some() { close_ns } else { 0 },
@@ -155,8 +182,8 @@ impl Joiner {
             write_error_ns: 0,
             held: !orphan,
             is_late: false,
-            close,
-        };
+            close: *close,
+        });
         // What failed before the end is still on hold.
         for (_, record) in self.held.iter().filter(|(_, r)| r.head.cookie == cookie) {
             finished.note_io_error(record);
@@ -204,7 +231,7 @@ impl Joiner {
         }
     }
 
-    fn rst_sent(&mut self, record: Record) {
+    fn rst_sent(&mut self, record: &Record) {
         let cookie = record.head.cookie;
         let answers = record.extra != 0;
         if cookie != 0 {
@@ -235,22 +262,22 @@ impl Joiner {
         self.hold(record);
     }
 
-    fn io_error(&mut self, record: Record) {
+    fn io_error(&mut self, record: &Record) {
         if let Some(pending) = self.pending.get_mut(&record.head.cookie) {
             pending.finished.io = IoErrors::of(&record.conn);
-            pending.finished.note_io_error(&record);
+            pending.finished.note_io_error(record);
         }
         self.hold(record);
     }
 
-    fn hold(&mut self, record: Record) {
+    fn hold(&mut self, record: &Record) {
         let deadline_ns = record.head.ts_ns.saturating_add(GRACE_NS);
-        self.held.push_back((deadline_ns, Box::new(record)));
+        self.held.push_back((deadline_ns, Box::new(*record)));
     }
 
     /// An end that waits for what may still belong to it.
     pub fn pending(&self, cookie: u64) -> Option<&Finished> {
-        self.pending.get(&cookie).map(|pending| &pending.finished)
+        self.pending.get(&cookie).map(|pending| &*pending.finished)
     }
 
     /// When something is next due.
@@ -276,7 +303,7 @@ impl Joiner {
         mut emit: impl FnMut(Joined),
     ) {
         for finished in self.ready.drain(..) {
-            emit(Joined::End(Box::new(finished)));
+            emit(Joined::End(finished));
         }
         while self.held.front().is_some_and(|(at, _)| *at <= now_ns) {
             let Some((_, mut record)) = self.held.pop_front() else {
@@ -293,7 +320,7 @@ impl Joiner {
                     Joined::Reset(record)
                 }
                 _ => {
-                    let end = pending.map(|pending| Box::new(pending.finished.clone()));
+                    let end = pending.map(|pending| pending.finished.clone());
                     Joined::IoError(record, end)
                 }
             });
@@ -333,7 +360,7 @@ impl Joiner {
                         continue;
                     }
                 }
-                emit(Joined::End(Box::new(finished)));
+                emit(Joined::End(finished));
             }
         }
         for finished in unnamed {
@@ -347,7 +374,7 @@ impl Joiner {
     }
 
     /// The other end is in a listener's queue: who accepts it will be known soon.
-    fn wait_for_accept(&mut self, mut finished: Finished, now_ns: u64) {
+    fn wait_for_accept(&mut self, mut finished: Box<Finished>, now_ns: u64) {
         let cookie = finished.close.head.cookie;
         let deadline_ns = now_ns.saturating_add(HELD_NS);
         finished.is_late = true;
@@ -478,14 +505,14 @@ mod tests {
             ..Task::NONE
         };
         let mut joiner = Joiner::new(RstReasons::default());
-        joiner.take(record(kind::CLOSE, 1, 100));
+        joiner.take(&record(kind::CLOSE, 1, 100));
         joiner.destroyed(&Destroyed {
             owner,
             attribution: u32::from(attribution::ACCEPT),
             ..destroyed(1, 101)
         });
         // This one is held for longer than anybody waits.
-        joiner.take(record(kind::CLOSE, 2, 100));
+        joiner.take(&record(kind::CLOSE, 2, 100));
         let mut joined = Vec::new();
         let accepted = Conn {
             owner,
@@ -504,11 +531,11 @@ mod tests {
     #[test]
     fn an_orphan_waits_for_its_late_rst() {
         let mut joiner = Joiner::new(RstReasons::default());
-        joiner.take(orphan_close(1, 100));
+        joiner.take(&orphan_close(1, 100));
         let mut rst = record(kind::RST_SENT, 1, 100);
         rst.head.code = 8;
         rst.extra = 1;
-        joiner.take(rst);
+        joiner.take(&rst);
         assert!(due(&mut joiner, 104).is_empty());
         let joined = due(&mut joiner, 105);
         let ends = ends(&joined);
@@ -526,13 +553,13 @@ mod tests {
     #[test]
     fn a_receive_reset_that_is_answered_was_none() {
         let mut joiner = Joiner::new(RstReasons::default());
-        joiner.take(record(kind::RST_RECEIVED, 1, 100));
+        joiner.take(&record(kind::RST_RECEIVED, 1, 100));
         let mut close = record(kind::CLOSE, 1, 100);
         close.conn.flags |= flag::RST_RECEIVED;
-        joiner.take(close);
+        joiner.take(&close);
         let mut answer = record(kind::RST_SENT, 1, 100);
         answer.extra = 1;
-        joiner.take(answer);
+        joiner.take(&answer);
         let joined = due(&mut joiner, 300);
         assert!(!ends(&joined)[0].rst_received);
         let told = joined.iter().filter(|joined| {
@@ -544,8 +571,8 @@ mod tests {
     #[test]
     fn a_held_descriptor_is_waited_for_but_not_for_long() {
         let mut joiner = Joiner::new(RstReasons::default());
-        joiner.take(record(kind::CLOSE, 1, 100));
-        joiner.take(record(kind::CLOSE, 2, 100));
+        joiner.take(&record(kind::CLOSE, 1, 100));
+        joiner.take(&record(kind::CLOSE, 2, 100));
         joiner.destroyed(&destroyed(1, 120));
         let joined = due(&mut joiner, 125);
         assert_eq!(ends(&joined).len(), 1);
@@ -560,8 +587,8 @@ mod tests {
     #[test]
     fn a_socket_that_is_used_again_ends_twice() {
         let mut joiner = Joiner::new(RstReasons::default());
-        joiner.take(record(kind::CLOSE, 1, 100));
-        joiner.take(record(kind::CLOSE, 1, 150));
+        joiner.take(&record(kind::CLOSE, 1, 100));
+        joiner.take(&record(kind::CLOSE, 1, 150));
         assert_eq!(ends(&due(&mut joiner, 150)).len(), 1);
         assert_eq!(ends(&due(&mut joiner, 250)).len(), 1);
     }
@@ -569,8 +596,8 @@ mod tests {
     #[test]
     fn a_failed_call_knows_the_end_that_is_not_told_yet() {
         let mut joiner = Joiner::new(RstReasons::default());
-        joiner.take(record(kind::CLOSE, 1, 100));
-        joiner.take(record(kind::SEND_ERROR, 1, 101));
+        joiner.take(&record(kind::CLOSE, 1, 100));
+        joiner.take(&record(kind::SEND_ERROR, 1, 101));
         let joined = due(&mut joiner, 106);
         assert!(matches!(&joined[..], [Joined::IoError(_, Some(_))]));
         assert_eq!(ends(&due(&mut joiner, 200))[0].write_error_ns, 101 * MS);
@@ -579,9 +606,9 @@ mod tests {
     #[test]
     fn everything_goes_at_the_end() {
         let mut joiner = Joiner::new(RstReasons::default());
-        joiner.take(record(kind::CLOSE, 1, 100));
-        joiner.take(orphan_close(2, 100));
-        joiner.take(record(kind::RECV_ERROR, 3, 100));
+        joiner.take(&record(kind::CLOSE, 1, 100));
+        joiner.take(&orphan_close(2, 100));
+        joiner.take(&record(kind::RECV_ERROR, 3, 100));
         let mut out = Vec::new();
         joiner.expire(u64::MAX, |_| None, |joined| out.push(joined));
         assert_eq!(out.len(), 3);
@@ -624,25 +651,25 @@ mod tests {
             ..accepted
         };
         let mut joiner = Joiner::new(RstReasons::default());
-        joiner.take(hurried);
+        joiner.take(&hurried);
         assert_eq!(named(&mut joiner, 1005, accepted), Some(7));
-        joiner.take(hurried);
+        joiner.take(&hurried);
         assert_eq!(named(&mut joiner, 1005, other), Some(0));
 
-        joiner.take(hurried);
+        joiner.take(&hurried);
         assert_eq!(named(&mut joiner, 1005, in_queue), None);
         assert_eq!(named(&mut joiner, 1104, accepted), None);
         assert_eq!(named(&mut joiner, 1105, accepted), Some(7));
-        joiner.take(hurried);
+        joiner.take(&hurried);
         assert_eq!(named(&mut joiner, 1005, in_queue), None);
         assert_eq!(named(&mut joiner, 1105, in_queue), Some(0));
 
         // It was accepted, and has ended as well.
-        joiner.take(hurried);
+        joiner.take(&hurried);
         assert_eq!(named(&mut joiner, 1005, in_queue), None);
         let mut close = orphan_close(2, 1050);
         (close.conn.owner, close.conn.peer_cookie) = (owner, 1);
-        joiner.take(close);
+        joiner.take(&close);
         assert_eq!(named(&mut joiner, 1105, other), Some(7));
     }
 }

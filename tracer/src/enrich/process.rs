@@ -92,7 +92,7 @@ impl Processes {
     pub fn seen(&mut self, task: &Task, ts_ns: u64) {
         self.now_ns = self.now_ns.max(ts_ns);
         if task.is_known() {
-            self.entry(task);
+            self.know(Key::new(task.tgid, task.start_ns), task);
         }
     }
 
@@ -118,13 +118,24 @@ impl Processes {
 
     fn entry(&mut self, task: &Task) -> Option<&Entry> {
         let key = Key::new(task.tgid, task.start_ns);
+        self.know(key, task);
+        self.known.get(&key)
+    }
+
+    fn know(&mut self, key: Key, task: &Task) {
+        // For nearly every record it is.
+        if let Some(entry) = self.known.get(&key)
+            && self.now_ns < entry.expires_ns
+            && entry.start_ns == Some(task.start_ns)
+        {
+            return;
+        }
         let now_ns = self.now_ns;
         let is_fresh = |entry: &Entry| now_ns < entry.expires_ns;
         if !self.known.get(&key).is_some_and(is_fresh) {
             self.refresh(key);
         }
         self.claim(key, task);
-        self.known.get(&key)
     }
 
     /// Whether what is known there is known of another process: two in one tick, as clone3 can make them.

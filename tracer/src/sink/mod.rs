@@ -123,10 +123,10 @@ impl Batch {
         }
     }
 
-    pub fn push(&mut self, event: Event) {
+    pub fn push(&mut self, event: &Event) {
         match self {
-            Batch::Lines(format, lines) => lines.push(*format, &event),
-            Batch::Events(events) => events.push(event),
+            Batch::Lines(format, lines) => lines.push(*format, event),
+            Batch::Events(events) => events.push(event.clone()),
         }
     }
 

@@ -2,7 +2,7 @@
 
 use tracer_common::{conn::Conn, record::Head, sock::SockSnap};
 
-use super::Assembler;
+use super::{Assembler, Who};
 use crate::{
     core::{
         explain::{self, GaveUp},
@@ -60,7 +60,7 @@ impl Assembler {
     }
 
     fn stall_event(&self, silent: &Silent, at: &At<'_>, names: &mut dyn Names) -> Event {
-        let (ids, _) = self.ids(at.head, at.conn, at.sock, names);
+        let (ids, _) = self.ids(&Who::of(at.head, at.conn, at.sock), names);
         let bytes = numbers::bytes(at.conn, at.sock);
         let gives_up = silent.gives_up.filter(|_| at.ended.is_none());
         let jiffies_idle = at.sock.jiffies.wrapping_sub(at.sock.lrcvtime);
