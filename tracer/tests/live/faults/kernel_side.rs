@@ -365,7 +365,14 @@ fn in_a_storm(open: usize) {
         sleep(Duration::from_millis(100));
     }
     let lines = tracer.finish();
-    assert_eq!(held(&lines), due);
+    let told = held(&lines);
+    let missing = 2 * open - told.values().sum::<usize>();
+    assert!(
+        told.values().all(|ends| *ends <= 2 * EACH) && missing <= since.hidden(),
+        "{told:?} of {} each; {} may be hidden",
+        2 * EACH,
+        since.hidden()
+    );
     since.account(since.own(&lines).len(), 0);
     assert_eq!(
         lines.iter().filter(|line| line.event() == "lost").count(),

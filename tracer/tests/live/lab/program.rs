@@ -77,9 +77,19 @@ impl Program {
 }
 
 impl Drop for Program {
+    /// With its workers: those of nginx and Apache outlive a master that is killed.
     fn drop(&mut self) {
+        if !matches!(self.child.try_wait(), Ok(None)) {
+            return;
+        }
+        let pid = self.child.id();
+        let workers = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"));
         let _ = self.child.kill();
         let _ = self.child.wait();
+        for worker in workers.unwrap_or_default().split_whitespace() {
+            let worker = worker.parse().expect("a pid");
+            let _ = kill(Pid::from_raw(worker), Signal::SIGKILL);
+        }
     }
 }
 
