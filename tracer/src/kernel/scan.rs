@@ -13,7 +13,7 @@ use super::privilege;
 use crate::panics;
 
 /// How long the start waits for it.
-const PATIENCE: Duration = Duration::from_millis(150);
+const PATIENCE: Duration = Duration::from_millis(100);
 
 /// Runs the iterator behind this file, and returns when it is through, or when it takes long.
 pub fn run(file: File) -> io::Result<()> {
