@@ -91,7 +91,7 @@ fn closed(number: u64) -> Record {
             lrcvtime: 10_000,
             lsndtime: 10_000,
             netns: 4_026_531_840,
-            sk_flags: sock_flag::DEAD,
+            sk_flags: sock_flag::DEAD | sock_flag::DONE,
             sport: 80,
             dport: 40_000 + (number % 20_000) as u16,
             family: 2,
@@ -111,6 +111,7 @@ fn reset(number: u64) -> Record {
     let conn = &mut record.conn;
     conn.flags = flag::PASSIVE | flag::RST_RECEIVED | flag::RX_BEFORE_FIN | flag::TX_BEFORE_FIN;
     (conn.local_fin_ns, conn.peer_fin_ns) = (0, 0);
+    record.sock.sk_flags = sock_flag::DEAD;
     record.sock.state = state::ESTABLISHED;
     record.sock.sk_err = ECONNRESET;
     record.sock.snd_una = 1_101;
