@@ -12,7 +12,10 @@ use std::{
 use anyhow::{Context as _, Result, bail};
 
 use super::{Options, guest::Programs, jobs::Part, kernel::Kernel, modules};
-use crate::command::{self, shown};
+use crate::{
+    cargo::workspace,
+    command::{self, shown},
+};
 
 /// Taken along where they are installed here; a test that misses one says so.
 const DRIVEN: &[&str] = &[
@@ -44,6 +47,13 @@ const LOADED: &[&str] = &[
     "/usr/lib/x86_64-linux-gnu/zsh",
     "/usr/share/zsh",
     "/usr/share/fish",
+];
+
+/// Of the project, what tests read, at the place where they were built.
+const READ: &[&str] = &[
+    "deploy",
+    "tracer/tests/recordings",
+    "tracer/tests/live/fleet",
 ];
 
 const BUSYBOX: &str = "/bin/busybox";
@@ -176,10 +186,11 @@ fn libraries(program: &Path) -> Result<BTreeSet<PathBuf>> {
 
 fn loaded() -> Vec<PathBuf> {
     let python = fs::canonicalize("/usr/bin/python3").unwrap_or_default();
-    let own = python
+    let python = python
         .file_name()
         .map(|name| Path::new("/usr/lib").join(name));
-    let all = LOADED.iter().map(PathBuf::from).chain(own);
+    let read = READ.iter().map(|path| workspace().join(path));
+    let all = LOADED.iter().map(PathBuf::from).chain(python).chain(read);
     all.filter(|path| path.exists()).collect()
 }
 
