@@ -134,6 +134,12 @@ impl Pipeline {
         }
     }
 
+    /// Gives back the room that a flood has taken.
+    pub fn shrink(&mut self) {
+        self.joiner.shrink();
+        self.assembler.shrink();
+    }
+
     /// Time of the newest record that was taken.
     pub fn newest_ns(&self) -> u64 {
         self.newest_ns

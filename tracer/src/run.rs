@@ -29,7 +29,7 @@ use crate::{
         hooks::Family,
         layout::{Layout, VMLINUX},
         losses::{Losses, Reading},
-        priority, privilege,
+        memory, priority, privilege,
         surroundings::Surroundings,
     },
     log,
@@ -63,6 +63,12 @@ const DRAIN: usize = 256;
 
 /// Records read before signals and timers have their turn.
 const ROUND_MAX: usize = 32 * DRAIN;
+
+/// So much waits for the output in a flood only.
+const FLOOD_BYTES: usize = 1 << 20;
+
+/// A flood is over when there was none at so many looks.
+const CALM: u32 = 4;
 
 /// Clock, losses and the reader's presence are looked at this often.
 const HOUSEKEEPING: Duration = Duration::from_millis(500);
@@ -184,6 +190,8 @@ struct Tracing {
     /// Rounds after which there was more to read.
     behind: u64,
     pace: Pace,
+    /// Looks until a flood is over; 0: there was none.
+    flooded: u32,
     metrics: Option<Metrics>,
     began_ns: u64,
     heartbeat: Duration,
@@ -331,6 +339,7 @@ impl Tracing {
             reading: Reading::default(),
             behind: 0,
             pace: Pace::new(began_ns),
+            flooded: 0,
             metrics: None,
             began_ns,
             heartbeat: settings.heartbeat,
@@ -410,6 +419,7 @@ impl Tracing {
             self.expire(self.pipeline.newest_ns().min(now_ns));
         }
         self.behind += 1;
+        self.flooded = CALM;
         true
     }
 
@@ -455,6 +465,21 @@ impl Tracing {
         self.attached.flush_log();
         self.tell_losses();
         self.expire(0);
+        self.shrink();
+    }
+
+    /// Gives back the memory that a flood has taken, once it is over.
+    fn shrink(&mut self) {
+        if self.sink.backlog_bytes().0 > FLOOD_BYTES {
+            self.flooded = CALM;
+        }
+        if self.flooded > 0 {
+            self.flooded -= 1;
+            if self.flooded == 0 {
+                self.pipeline.shrink();
+                memory::give_back();
+            }
+        }
     }
 
     /// Says what was lost since it was last said.

@@ -171,6 +171,11 @@ impl Assembler {
         }
     }
 
+    /// Gives back the room that a flood has taken.
+    pub fn shrink(&mut self) {
+        self.ended.shrink_to_fit();
+    }
+
     /// The head of an event at `ts_ns`, CLOCK_MONOTONIC.
     pub fn head(&self, event: Kind, ts_ns: u64) -> Head {
         Head {

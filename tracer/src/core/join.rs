@@ -275,6 +275,17 @@ impl Joiner {
         self.held.push_back((deadline_ns, Box::new(*record)));
     }
 
+    /// Gives back the room that a flood has taken.
+    pub fn shrink(&mut self) {
+        self.pending.shrink_to_fit();
+        self.ready.shrink_to_fit();
+        self.spare = Vec::new();
+        self.held.shrink_to_fit();
+        for queue in [&mut self.soon, &mut self.late, &mut self.gone] {
+            queue.shrink_to_fit();
+        }
+    }
+
     /// An end that waits for what may still belong to it.
     pub fn pending(&self, cookie: u64) -> Option<&Finished> {
         self.pending.get(&cookie).map(|pending| &*pending.finished)

@@ -8,6 +8,7 @@ pub mod facts;
 pub mod hooks;
 pub mod layout;
 pub mod losses;
+pub mod memory;
 mod open_files;
 pub mod pipe;
 pub mod priority;

@@ -60,13 +60,17 @@ impl Lines {
         self.bytes.is_empty()
     }
 
-    /// Takes what there is, and keeps some room for as much again.
+    /// Takes what there is, and keeps some room for as much again. What is taken may have to wait for its reader:
+    /// it has no more room than it needs.
     pub fn take(&mut self) -> Lines {
         let room = Lines {
-            bytes: Vec::with_capacity(self.bytes.capacity().min(1 << 20)),
-            marks: Vec::with_capacity(self.marks.capacity().min(1 << 10)),
+            bytes: Vec::with_capacity(self.bytes.len().min(1 << 20)),
+            marks: Vec::with_capacity(self.marks.len().min(1 << 10)),
         };
-        std::mem::replace(self, room)
+        let mut taken = std::mem::replace(self, room);
+        taken.bytes.shrink_to_fit();
+        taken.marks.shrink_to_fit();
+        taken
     }
 
     /// Where the events end that begin at `start` and have at most `limit` bytes together; at least

@@ -6,7 +6,11 @@ use std::{
     os::{fd::AsRawFd, unix::process::CommandExt},
     path::{Path, PathBuf},
     process::Stdio,
-    thread::sleep,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
+    thread::{self, sleep},
     time::{Duration, Instant},
 };
 
@@ -38,6 +42,7 @@ pub fn tests() -> Vec<Test> {
             &[ip, Need::Asked("LIVE_LONG")],
             stopped_for_30_s,
         ),
+        Test::new("faults::memory_after_floods", &[ip], memory_after_floods),
         Test::new("faults::file_removed", &[ip], file_removed),
         Test::new(
             "faults::file_may_grow_no_more",
@@ -157,7 +162,7 @@ fn with_small_pipe(traffic: &Traffic) -> (Running, PipeReader) {
 }
 
 /// The first line, and what came with it.
-fn first_bytes(reader: &mut PipeReader) -> Vec<u8> {
+fn first_bytes(reader: &mut impl Read) -> Vec<u8> {
     let mut bytes = vec![0; 4096];
     let count = reader.read(&mut bytes).expect("a line");
     bytes.truncate(count);
@@ -209,6 +214,58 @@ fn slow_at_the_end() {
     let (told, lost) = (traffic.own(&lines).len(), lost["tcp_close"]);
     assert!(told > 0 && lost > 50, "{told} {lost}");
     traffic.account(told, lost);
+}
+
+/// What waits for a reader that stands still takes memory, and what it took is given back: as much after the third
+/// time as before the first.
+fn memory_after_floods() {
+    const MIB: u64 = 1 << 10;
+    /// What may be kept: names of processes, and what is remembered of ended connections.
+    const KEPT_KIB: u64 = 24 * MIB;
+    let mut traffic = Traffic::new();
+    let mut tracer = Running::start(tracer_of(&traffic).stdout(Stdio::piped()));
+    let mut output = tracer.0.stdout.take().expect("piped");
+    first_bytes(&mut output);
+    let stands_still = Arc::new(AtomicBool::new(false));
+    let reader = {
+        let stands_still = Arc::clone(&stands_still);
+        thread::spawn(move || {
+            let mut page = vec![0; 1 << 16];
+            while output.read(&mut page).is_ok_and(|count| count > 0) {
+                while stands_still.load(Relaxed) {
+                    sleep(Duration::from_millis(10));
+                }
+            }
+        })
+    };
+    let rss_kib = || {
+        let status = fs::read_to_string(format!("/proc/{}/status", tracer.pid()));
+        let status = status.expect("it runs");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let number = line.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok());
+        number.expect("a number")
+    };
+    let before = rss_kib();
+    let mut told = vec![before / MIB];
+    for _ in 0..3 {
+        stands_still.store(true, Relaxed);
+        traffic.run(12_000);
+        sleep(Duration::from_millis(300));
+        let flooded = rss_kib();
+        stands_still.store(false, Relaxed);
+        assert!(
+            (before + 32 * MIB..before + 128 * MIB).contains(&flooded),
+            "{before} KiB, {flooded} with a flood of lines waiting"
+        );
+        wait_for("its memory to be given back", || {
+            rss_kib() < before + KEPT_KIB
+        });
+        told.extend([flooded / MIB, rss_kib() / MIB]);
+    }
+    println!("note: before, and with and after each flood: {told:?} MiB");
+    tracer.signal(Signal::SIGTERM);
+    assert!(tracer.ends(Duration::from_secs(10)).success());
+    reader.join().expect("a reader");
 }
 
 /// Who takes nothing gets whole lines, and keeps nobody.
@@ -404,7 +461,7 @@ fn killed_while_writing() {
         wait_for("`start`", || {
             fs::metadata(&file).is_ok_and(|file| file.len() > before)
         });
-        std::thread::scope(|scope| {
+        thread::scope(|scope| {
             scope.spawn(|| traffic.run(400));
             wait_for("lines", || {
                 fs::metadata(&file).is_ok_and(|file| file.len() > before + (64 << 10))
