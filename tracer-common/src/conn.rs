@@ -49,8 +49,6 @@ pub mod flag {
     pub const RECOVERED: u32 = 1 << 12;
     /// No room in the map: nothing before TCP_CLOSE is known.
     pub const UNTRACKED: u32 = 1 << 13;
-    /// The other end, on this node, ended before this record was made.
-    pub const PEER_ENDED: u32 = 1 << 14;
     /// No descriptor was left at TCP_CLOSE: nothing can follow but a late RST.
     pub const ORPHAN: u32 = 1 << 15;
     /// Payload had been received, sent, when the first FIN came.

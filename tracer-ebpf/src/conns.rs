@@ -17,7 +17,7 @@ use crate::{
     pairs,
     read::copy,
     sock::{Sock, Tcp},
-    table::Table,
+    table::{Table, add_u32},
 };
 
 #[inline(always)]
@@ -183,6 +183,43 @@ pub fn establish(sk: Sock, conn: &mut Conn, tcp: Tcp) {
     meet(sk, conn, tcp);
 }
 
+/// Whatever an end does once it is established makes good that no run saw it become so: the kernel skips a
+/// program that it would enter twice on one CPU.
+#[inline(always)]
+pub fn catch_up(sk: Sock, conn: &mut Conn) {
+    let is_behind = conn.established_ns == 0 && conn.has(flag::ACTIVE | flag::PASSIVE);
+    if is_behind
+        && !matches!(sk.state(), state::SYN_SENT | state::SYN_RECV | state::CLOSE)
+        && let Some(tcp) = sk.tcp()
+    {
+        establish_late(sk, conn, tcp);
+    }
+}
+
+/// An active end had it within a handshake of its birth, a passive one by now.
+#[inline(always)]
+pub fn establish_late(sk: Sock, conn: &mut Conn, tcp: Tcp) {
+    establish(sk, conn, tcp);
+    if conn.has(flag::ACTIVE) {
+        conn.established_ns = conn.birth_ns;
+    }
+}
+
+/// The entry of a socket that is accepted. Without one it is older than tracing, or no run saw its birth: which of the
+/// two cannot be told.
+#[inline(always)]
+pub fn accepting(sk: Sock) -> Option<&'static mut Conn> {
+    match get(sk) {
+        Some(conn) => Some(conn),
+        None => insert(
+            sk,
+            flag::PASSIVE | flag::PREEXISTING,
+            Task::NONE,
+            attribution::NONE,
+        ),
+    }
+}
+
 /// A process accepted a socket. A child of fast open answers from SYN_RECV: its peer may have taken
 /// the answer and be gone before the child is ESTABLISHED, so it meets its peer here.
 #[inline(always)]
@@ -229,7 +266,10 @@ pub fn tell_peer(conn: &Conn) {
         return;
     }
     if let Some(peer) = peer_of(conn) {
-        peer.flags |= flag::PEER_TELLS;
+        // Its own events write these too, and must not lose what they write.
+        if !peer.has(flag::PEER_TELLS) {
+            add_u32(&raw mut peer.flags, flag::PEER_TELLS);
+        }
     }
 }
 
@@ -250,7 +290,6 @@ pub fn part(conn: &mut Conn) {
         return;
     };
     copy(&raw mut peer.peer_owner, &raw const conn.owner);
-    peer.flags |= flag::PEER_ENDED;
     if !conn.peer_owner.is_known() {
         copy(&raw mut conn.peer_owner, &raw const peer.owner);
     }

@@ -100,6 +100,10 @@ impl Sock {
             let (now, cpu) = unsafe { (bpf_ktime_get_ns(), bpf_get_smp_processor_id()) };
             return now << 6 | (cpu & 63) as u64;
         }
+        if !self.0.is_typed() {
+            // Only with a type may it be asked for.
+            return self.stored_cookie();
+        }
         // SAFETY: a socket pointer that the verifier has typed.
         unsafe { bpf_get_socket_cookie(self.0.to().cast_mut()) }
     }

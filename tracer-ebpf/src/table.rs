@@ -150,3 +150,16 @@ fn add(place: *mut u64, value: u64) {
         );
     }
 }
+
+/// The same of four bytes.
+#[inline(always)]
+pub fn add_u32(place: *mut u32, value: u32) {
+    // SAFETY: within a map's value.
+    unsafe {
+        asm!(
+            "lock *(u32 *)({place} + 0) += {value}",
+            place = in(reg) place,
+            value = in(reg) value,
+        );
+    }
+}

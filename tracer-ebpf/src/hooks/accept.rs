@@ -10,9 +10,6 @@
 
 use core::ffi::c_void;
 
-use aya_ebpf::{macros::tracepoint, programs::TracePointContext};
-use tracer_common::proto::IPPROTO_MPTCP;
-
 use crate::{
     conns,
     globals::offset,
@@ -22,6 +19,7 @@ use crate::{
     sock::Sock,
     task,
 };
+use aya_ebpf::{macros::tracepoint, programs::TracePointContext};
 
 const RET_OFFSET: usize = 16;
 
@@ -49,11 +47,16 @@ fn accepted(ctx: &TracePointContext) -> Option<()> {
     let socket = probe::<u64>(file, offset!(file_private_data))? as *const c_void;
     let sk = probe::<u64>(socket, offset!(socket_sk))? as *const c_void;
     let owner = task::current()?;
-    if let Some(conn) = conns::get_key(sk as u64) {
-        conns::accepted(Sock::new(Pointer::untyped(sk)), conn, owner);
-        links::accepted(sk as u64, conn);
-    } else if probe::<u16>(sk, offset!(sk_protocol))? == IPPROTO_MPTCP {
+    let socket = Sock::new(Pointer::untyped(sk));
+    if !socket.is_inet() {
+        return None;
+    }
+    if socket.is_msk() {
         let _ = MPTCP_OWNERS.insert(sk as u64, owner, 0);
+    } else if socket.is_tcp() {
+        let conn = conns::accepting(socket)?;
+        conns::accepted(socket, conn, owner);
+        links::accepted(sk as u64, conn);
     }
     Some(())
 }

@@ -33,7 +33,7 @@ pub fn probe_accept(ctx: RetProbeContext) -> i32 {
 fn accepted(sk: Pointer) -> i32 {
     if !sk.is_null()
         && let Some(owner) = task::current()
-        && let Some(conn) = conns::get(Sock::new(sk))
+        && let Some(conn) = conns::accepting(Sock::new(sk))
     {
         conns::accepted(Sock::new(sk), conn, owner);
         links::accepted(sk.number(), conn);

@@ -77,12 +77,17 @@ fn tell(sk: Sock, conn: &Conn) {
 
 #[inline(always)]
 fn recover(sk: Sock, conn: &mut Conn) {
-    if conn.established_ns == 0 && !conn.has(flag::ACTIVE | flag::PREEXISTING) {
+    let is_child = conn.established_ns == 0 && !conn.has(flag::ACTIVE | flag::PREEXISTING);
+    if is_child && !conn.owner.is_known() {
         count(counters::SYN_RECV_ENDED);
         return;
     }
     let Some(tcp) = sk.tcp() else { return };
     count(counters::RECOVERED);
+    if conn.established_ns == 0 && tcp.u64(offset!(bytes_acked)) > 0 {
+        // Its SYN was acknowledged.
+        conns::establish_late(sk, conn, tcp);
+    }
     conn.flags |= flag::CLOSED | flag::ORPHAN | flag::RECOVERED;
     conns::part(conn);
     pairs::stop_waiting(sk, conn);

@@ -3,7 +3,7 @@
 //! context: process, or an io_uring worker of it
 //! fields: sk_protocol, skc_family, and all of sock.rs for an error
 //!
-//! Fires for every send and receive of every family, so: two loads, one lookup, one compare. A
+//! Fires for every send and receive of every family, so: two loads, one lookup, two compares. A
 //! process that uses a socket which another one opened becomes its owner. Errors are told three
 //! times per connection and counted after that.
 
@@ -64,6 +64,7 @@ pub fn on_io(sk: Pointer, ret: i32, kind: u32) {
         return;
     }
     let Some(conn) = conns::get(sk) else { return };
+    conns::catch_up(sk, conn);
     let tgid = (bpf_get_current_pid_tgid() >> 32) as u32;
     if conn.owner.tgid != tgid && ret >= 0 && !conn.has(flag::CLOSED) {
         change_owner(conn);

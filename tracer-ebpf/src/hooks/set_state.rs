@@ -139,6 +139,7 @@ fn established(sk: Sock, oldstate: u8) {
 fn local_fin(sk: Sock) {
     let Some(conn) = conns::get(sk) else { return };
     let Some(tcp) = sk.tcp() else { return };
+    conns::catch_up(sk, conn);
     let first = !conn.has(flag::PEER_FIN);
     conn.flags |= flag::LOCAL_FIN;
     conn.local_fin_ns = conns::now();
@@ -161,6 +162,7 @@ fn local_fin(sk: Sock) {
 fn peer_fin(sk: Sock, newstate: u8) {
     let Some(conn) = conns::get(sk) else { return };
     let Some(tcp) = sk.tcp() else { return };
+    conns::catch_up(sk, conn);
     conn.flags |= flag::PEER_FIN;
     conn.peer_fin_ns = tcp.segment_ns();
     if newstate == state::CLOSING {
@@ -219,6 +221,7 @@ fn close(sk: Sock, oldstate: u8) {
             conn.flags |= flag::CLOSED;
             return;
         }
+        conns::catch_up(sk, conn);
         report(sk, tcp, conn, oldstate);
         pairs::stop_waiting(sk, conn);
     } else if oldstate != state::SYN_RECV

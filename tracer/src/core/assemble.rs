@@ -20,7 +20,7 @@ use super::{
     explain,
     facts::Facts,
     hints::{self, Closing},
-    join::{Finished, Joined},
+    join::{self, Finished, Joined},
     names::{self, Names},
     numbers::{self, Idle},
     pattern::{self, Found},
@@ -227,9 +227,7 @@ impl Assembler {
         others: &mut dyn Others,
     ) -> Option<Event> {
         let cookie = finished.close.head.cookie;
-        let recovered = finished.close.conn.has(flag::RECOVERED);
-        if recovered && self.ended.remove(&cookie).is_some() {
-            // The scan met a socket that was just being closed: its end has been told.
+        if join::found_late(&finished.close.conn) && self.ended.remove(&cookie).is_some() {
             return None;
         }
         let facts = self.judge(finished);
@@ -294,7 +292,7 @@ impl Assembler {
                 && conn.has(flag::PEER_FIN)
                 && (conn.local_fin_ns == 0 || conn.peer_fin_ns == 0)
                 && !conn.has(flag::CLOSING));
-        let first_end_ns = if fin_before_start {
+        let first_end_ns = if fin_before_start || numbers::peer_fin_unseen(conn, sock) {
             None
         } else {
             Some(first_fin_ns.unwrap_or(close_ns))

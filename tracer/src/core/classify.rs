@@ -32,7 +32,7 @@ use tracer_common::{
     state,
 };
 
-use super::numbers::Bytes;
+use super::numbers::{self, Bytes};
 use crate::event::{
     names::RstCause,
     values::{ClosedBy, How, Reason},
@@ -40,6 +40,8 @@ use crate::event::{
 
 const ECONNABORTED: i32 = 103;
 const ETIMEDOUT: i32 = 110;
+const EPIPE: i32 = 32;
+const ECONNRESET: i32 = 104;
 
 /// `sk_shutdown` of a socket that close() has gone through.
 const SHUTDOWN_MASK: u8 = 3;
@@ -148,7 +150,7 @@ impl Evidence<'_> {
         if self.sock.sk_err == ECONNABORTED {
             return cut(Reason::AbortAdmin, ClosedBy::Local, How::Rst);
         }
-        if self.rst_received {
+        if self.rst_received || self.rst_unseen() {
             return match first {
                 Some(First::Peer) => Verdict::new(Reason::FinPeerRst, ClosedBy::Peer, How::Fin),
                 _ => cut(Reason::RstPeer, ClosedBy::Peer, How::Rst),
@@ -169,7 +171,9 @@ impl Evidence<'_> {
             return cut(reason, ClosedBy::Local, how);
         }
         match first {
-            Some(First::Local) if self.conn.has(flag::CLOSING) => {
+            Some(First::Local)
+                if self.conn.has(flag::CLOSING) || self.sock.state == state::CLOSING =>
+            {
                 Verdict::new(Reason::FinBoth, ClosedBy::Local, How::Fin)
             }
             Some(First::Local) => Verdict::new(Reason::FinLocal, ClosedBy::Local, How::Fin),
@@ -178,11 +182,19 @@ impl Evidence<'_> {
         }
     }
 
+    /// The run that would have seen the RST was skipped: nothing else brings an established end this errno.
+    fn rst_unseen(&self) -> bool {
+        matches!(self.sock.sk_err, ECONNRESET | EPIPE)
+            && !self.conn.has(flag::RST_RECEIVED | flag::CLOSE_IN_TASK)
+            && !self.sent.is_some_and(|rst| rst.answers)
+            && !self.sock.has(sock_bit::MPTCP)
+    }
+
     fn first(&self) -> Option<First> {
         let conn = self.conn;
         match (conn.has(flag::LOCAL_FIN), conn.has(flag::PEER_FIN)) {
             // The run that would have seen the peer's FIN was skipped: this state is reached by it alone.
-            (true, false) if self.sock.state == state::LAST_ACK => Some(First::Peer),
+            (true, false) if numbers::peer_fin_unseen(conn, self.sock) => Some(First::Peer),
             (true, false) => Some(First::Local),
             (false, true) => Some(First::Peer),
             (true, true) if conn.has(flag::CLOSING) => Some(First::Local),
@@ -302,7 +314,6 @@ impl Evidence<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::core::numbers;
 
     /// An end, changed from an ordinary one.
     struct Case {
@@ -467,7 +478,11 @@ mod tests {
                 ("fin_peer", "peer", "fin"),
             ),
             (both, ("fin_both", "local", "fin")),
-            // The peer's FIN went unseen.
+            // A peer's FIN went unseen.
+            (
+                Case::established(state::CLOSING).local_fin(3).orphan(),
+                ("fin_both", "local", "fin"),
+            ),
             (
                 Case::established(state::LAST_ACK).local_fin(3).orphan(),
                 ("fin_peer", "peer", "fin"),
@@ -500,6 +515,15 @@ mod tests {
                     .local_fin(2)
                     .received(104),
                 ("rst_peer", "local", "fin"),
+            ),
+            // The RST itself went unseen.
+            (
+                Case::established(state::ESTABLISHED).err(104),
+                ("rst_peer", "peer", "rst"),
+            ),
+            (
+                Case::established(state::CLOSE_WAIT).peer_fin(2).err(32),
+                ("fin_peer_rst", "peer", "fin"),
             ),
         ] {
             assert_eq!(case.verdict(), expected);

@@ -84,6 +84,11 @@ pub enum Joined {
     Gone(u64),
 }
 
+/// The scan may meet a socket that is just being closed, after its end was told.
+pub fn found_late(conn: &Conn) -> bool {
+    conn.has(flag::RECOVERED) && conn.has(flag::PREEXISTING)
+}
+
 struct Pending {
     finished: Box<Finished>,
     deadline_ns: u64,
@@ -157,7 +162,7 @@ impl Joiner {
     fn closed(&mut self, close: &Record) {
         let conn = &close.conn;
         let cookie = close.head.cookie;
-        if conn.has(flag::RECOVERED) && self.pending.contains_key(&cookie) {
+        if found_late(conn) && self.pending.contains_key(&cookie) {
             return;
         }
         if let Some(peer) = self.pending.get_mut(&conn.peer_cookie) {

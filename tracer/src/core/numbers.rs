@@ -113,7 +113,15 @@ pub fn bytes(conn: &Conn, sock: &SockSnap) -> Bytes {
     }
 }
 
+/// The run that would have seen the peer's FIN was skipped: these states are reached by it alone.
+pub fn peer_fin_unseen(conn: &Conn, sock: &SockSnap) -> bool {
+    !conn.has(flag::PEER_FIN) && matches!(sock.state, state::CLOSE_WAIT | state::LAST_ACK)
+}
+
 fn after_fin(conn: &Conn, sock: &SockSnap, fin: Fin) -> Option<u64> {
+    if peer_fin_unseen(conn, sock) {
+        return None;
+    }
     if !conn.has(flag::PEER_FIN) || conn.has(flag::CLOSING) {
         // CLOSING: our FIN went out before theirs came in.
         let unseen = conn.has(flag::UNTRACKED) && sock.has_sock_flag(sock_flag::DONE);
