@@ -62,9 +62,14 @@ impl Told {
         cookie(&self.conn)
     }
 
-    /// Its birth too may fall into such a moment: then it seems to be older than the run.
+    /// Its birth and ESTABLISHED may fall into such a moment: then it seems to be older than the run.
     fn was_unborn(&self) -> bool {
         self.preexisting == Some(true)
+    }
+
+    /// Nothing was known of it before its end: nobody had accepted it either.
+    fn was_untracked(&self) -> bool {
+        self.was_unborn() && self.flow_id.is_none()
     }
 
     /// Whether this end was over before the other was established: then neither knows the other.
@@ -196,7 +201,8 @@ pub struct Judgement {
     pub wrong: BTreeMap<&'static str, Vec<String>>,
     /// Ends that this machine hides from every program, or whose cause it hid.
     pub blind: usize,
-    /// Connections whose start fell into runs that the kernel skipped.
+    /// Runs that the kernel skipped, as far as what a record lacks goes back to them.
+    pub spent: usize,
     pub unborn: usize,
     pub recovered: usize,
     pub by_way: BTreeMap<Way, usize>,
@@ -215,15 +221,17 @@ impl Judgement {
     pub fn summary(&self, records: &Records) -> String {
         let wrong: usize = self.wrong.values().map(Vec::len).sum();
         format!(
-            "{} connections, {} ends, {} records, {} missed, {} invented, {wrong} things wrong, lost {:?}, {} recovered, {} with \
-             an unseen start, {} hidden by the machine, pids came again {} times; {:?}",
+            "{} connections, {} ends, {} records, {} missed, {} invented, {wrong} things wrong, lost {:?}, {} runs \
+             skipped, of which {} were felt: {} ends recovered, {} with an unseen start; {} hidden by the machine, pids came again {} times; {:?}",
             self.connections,
             self.ends,
             self.records,
             self.missed.len(),
             self.invented.len(),
             records.losses,
-            records.recovered,
+            records.missed_runs,
+            self.spent,
+            self.recovered,
             self.unborn,
             self.blind,
             self.pids_again,
@@ -234,13 +242,15 @@ impl Judgement {
     /// Fails unless everything is true, or accounted for by `lost`.
     pub fn must_be_true(&self, records: &Records) {
         let mut text = format!(
-            "{} ends of {} connections, {} records; {} missed with {} lost, {} invented\n",
+            "{} ends of {} connections, {} records; {} missed with {} lost, {} invented, {} of {} skipped runs felt\n",
             self.ends,
             self.connections,
             self.records,
             self.missed.len(),
             records.lost,
             self.invented.len(),
+            self.spent,
+            records.missed_runs,
         );
         for (what, list) in [("missed", &self.missed), ("invented", &self.invented)] {
             for one in list.iter().take(5) {
@@ -255,8 +265,10 @@ impl Judgement {
         }
         // What is lost beside an end is missing from it: an error, a name, a RST.
         let wrong: usize = self.wrong.values().map(Vec::len).sum();
-        let is_true =
-            (self.missed.len() + wrong) as u64 <= records.lost && self.invented.is_empty();
+        let is_true = (self.missed.len() + wrong) as u64 <= records.lost
+            && self.invented.is_empty()
+            && self.spent <= records.missed_runs
+            && self.recovered <= records.recovered;
         assert!(is_true, "{text}");
     }
 }
@@ -405,7 +417,10 @@ pub fn judge(
         matched.push(found);
     }
 
-    let mut forgiven = records.recovered;
+    let mut by_pid: HashMap<i32, Vec<&Entry>> = HashMap::new();
+    for entry in entries {
+        by_pid.entry(entry.pid).or_default().push(entry);
+    }
     let mut both: HashMap<u64, Vec<usize>> = HashMap::new();
     for (at, entry) in entries.iter().enumerate() {
         if entry.number != 0 {
@@ -432,16 +447,20 @@ pub fn judge(
             judgement.blind += 1;
             continue;
         }
-        if told.was_recovered() && forgiven > 0 && entry.way != Some(NoPort) {
-            forgiven -= 1;
+        if told.was_recovered() && entry.way != Some(NoPort) {
+            judgement.spent += 1;
             judgement.recovered += 1;
             continue;
         }
-        if told.was_unborn() && judgement.unborn < records.missed_runs {
+        if told.was_unborn() {
+            judgement.spent += 2;
             judgement.unborn += 1;
+        }
+        if told.was_untracked() {
             continue;
         }
-        one(&mut judgement, records, entry, told);
+        let same_tick = has_heir(by_pid.get(&entry.pid).map_or(&[], Vec::as_slice), entry);
+        one(&mut judgement, records, entry, told, same_tick);
     }
     for ends in both.values() {
         pair(&mut judgement, records, entries, &matched, ends, blind);
@@ -459,8 +478,19 @@ pub fn judge(
     judgement
 }
 
-/// A record by itself.
-fn one(judgement: &mut Judgement, records: &Records, entry: &Entry, told: &Told) {
+/// /proc tells when a process began in hundredths of a second; its record is read somewhat later.
+const TICK_US: i64 = 10_000;
+
+/// Whether a process of another image had this one's pid so soon after it that /proc cannot tell them apart.
+fn has_heir(of_pid: &[&Entry], entry: &Entry) -> bool {
+    of_pid.iter().any(|other| {
+        let later_us = other.owned_us - entry.owned_us;
+        other.exe != entry.exe && (0..2 * TICK_US).contains(&later_us)
+    })
+}
+
+/// A record by itself. `same_tick`: see [`has_heir`].
+fn one(judgement: &mut Judgement, records: &Records, entry: &Entry, told: &Told, same_tick: bool) {
     let mut check = |key, is_right: bool, due: String| {
         if !is_right {
             judgement.wrong(key, due, entry, told);
@@ -487,12 +517,6 @@ fn one(judgement: &mut Judgement, records: &Records, entry: &Entry, told: &Told)
     check("event", told.event == event, event.to_owned());
     let role = if entry.is_client { "client" } else { "server" };
     check("role", told.role == role, role.to_owned());
-    check(
-        "preexisting",
-        told.preexisting == Some(false),
-        "false".to_owned(),
-    );
-
     // Before it showed itself, the socket was another's.
     let is_own = told.pid == Some(entry.pid);
     let was_before =
@@ -508,7 +532,7 @@ fn one(judgement: &mut Judgement, records: &Records, entry: &Entry, told: &Told)
         let exe = told.exe.as_deref();
         check(
             "exe",
-            exe.is_none_or(|exe| exe == entry.exe),
+            exe.is_none_or(|exe| exe == entry.exe) || same_tick,
             entry.exe.clone(),
         );
     }
@@ -537,7 +561,8 @@ fn one(judgement: &mut Judgement, records: &Records, entry: &Entry, told: &Told)
         consumed == Some(entry.read) || read_late,
         format!("{} read", entry.read),
     );
-    if way != Some(CloseUnderWrites) && way != Some(BothClose) {
+    let has_unseen_fin = told.tx_after_fin_bytes.is_none();
+    if way != Some(CloseUnderWrites) && way != Some(BothClose) && !has_unseen_fin {
         check(
             "tx_after_fin_bytes",
             told.tx_after_fin_bytes == Some(entry.written_after_fin),
@@ -591,6 +616,7 @@ fn one(judgement: &mut Judgement, records: &Records, entry: &Entry, told: &Told)
             "null".to_owned(),
         );
     }
+    judgement.spent += usize::from(has_unseen_fin);
 }
 
 /// Both ends of a connection.
@@ -609,7 +635,7 @@ fn pair(
     ) else {
         return;
     };
-    let unseen = |told: &Told| told.was_recovered() || told.was_unborn();
+    let unseen = |told: &Told| told.was_recovered() || told.was_untracked();
     if unseen(told_a)
         || unseen(told_b)
         || [told_a, told_b]
@@ -618,7 +644,15 @@ fn pair(
     {
         return;
     }
-    let missed = told_a.missed(told_b) || told_b.missed(told_a);
+    let mut missed = told_a.missed(told_b) || told_b.missed(told_a);
+    let are_strangers = [told_a, told_b]
+        .iter()
+        .all(|told| told.event == "tcp_close" && told.peer_conn.is_none());
+    if are_strangers && !missed && entries[*a].way != Some(ListenerClosed) {
+        // One of them was established unseen, and did nothing before the other was gone.
+        judgement.spent += 1;
+        missed = true;
+    }
     for (at, other_at, told, other) in [(*a, *b, told_a, told_b), (*b, *a, told_b, told_a)] {
         let (entry, other_entry) = (&entries[at], &entries[other_at]);
         if told.event != "tcp_close" || entry.way == Some(ListenerClosed) {
