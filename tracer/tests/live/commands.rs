@@ -21,7 +21,10 @@ pub fn tests() -> Vec<Test> {
         Need::Program("python3"),
     ];
     // A guest of `cargo xtask vm` has no docs.
-    if !Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs").is_dir() {
+    if !Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../docs")
+        .is_dir()
+    {
         return Vec::new();
     }
     let mut of_doc: BTreeMap<String, Vec<Block>> = BTreeMap::new();
