@@ -58,7 +58,7 @@ pub fn tests() -> Vec<Test> {
     let long = [&[Need::Asked("LIVE_LONG")], &needs[..]].concat();
     let hour = [&[Need::Program("bpftool")], &long[..]].concat();
     vec![
-        Test::new("truth::twenty_thousand", &needs, || held_to(CONNECTIONS)),
+        Test::new("truth::twenty_thousand", &long, || held_to(CONNECTIONS)),
         Test::new("truth::two_hundred_thousand", &long, || {
             held_to(MANY_CONNECTIONS);
         }),
