@@ -40,7 +40,7 @@ struct Sample {
 pub fn run(binary: &Path, folder: &Path, duration: Duration) -> Result<String> {
     let held = footprint::hold(HELD)?;
     let load = Load::start(Kind::Churn, folder, 0)?;
-    let running = Tracer::all(binary).remove(0).start(folder)?;
+    let mut running = Tracer::all(binary).remove(0).start(folder)?;
     let handled = load.handled()?;
     let began = Instant::now();
     let mut samples = vec![sample(running.pid(), began)?];
@@ -48,6 +48,7 @@ pub fn run(binary: &Path, folder: &Path, duration: Duration) -> Result<String> {
     while began.elapsed() < duration {
         load.rate(LOAD)?;
         sleep(LOAD);
+        running.read_on()?;
         if began.elapsed() >= due {
             samples.push(sample(running.pid(), began)?);
             say(format!(

@@ -1,8 +1,8 @@
 //! What is measured: tracer in its ways of use, and the peers that are installed.
 
 use std::{
-    fs::{self, File},
-    io::{BufRead as _, BufReader},
+    fs::{self, File, OpenOptions},
+    io::{BufRead as _, BufReader, Seek as _, SeekFrom},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     thread::sleep,
@@ -11,6 +11,7 @@ use std::{
 
 use anyhow::{Context as _, Result, bail};
 use nix::{
+    fcntl::{FallocateFlags, fallocate},
     sys::signal::{Signal, kill},
     unistd::Pid,
 };
@@ -109,6 +110,7 @@ impl Tracer {
             pid: 0,
             cpu: Cpu::default(),
             sleeps: 0,
+            told: Output::default(),
         };
         running.pid = running.child.id();
         if self.kind != Kind::Peer {
@@ -174,6 +176,8 @@ pub struct Running {
     pid: u32,
     cpu: Cpu,
     sleeps: u64,
+    /// What was read of its output so far.
+    told: Output,
 }
 
 /// What a tracer did and used.
@@ -203,6 +207,17 @@ impl Running {
         self.pid
     }
 
+    /// Reads what it has written since the last time, and gives its room back: a long run writes more than a disk
+    /// may have.
+    pub fn read_on(&mut self) -> Result<()> {
+        self.told.read_on(&self.output, self.kind == Kind::Lines)?;
+        let file = OpenOptions::new().write(true).open(&self.output);
+        let file = file.context("cannot open what was traced")?;
+        let read = self.told.at.try_into().context("it is too long")?;
+        let hole = FallocateFlags::FALLOC_FL_PUNCH_HOLE | FallocateFlags::FALLOC_FL_KEEP_SIZE;
+        fallocate(&file, hole, 0, read).context("cannot give back the room of what was traced")
+    }
+
     pub fn stop(mut self) -> Result<Taken> {
         // What it still has to write belongs to the run.
         sleep(Duration::from_millis(500));
@@ -223,7 +238,7 @@ impl Running {
         let bytes = fs::metadata(&self.output).map_or(0, |meta| meta.len());
         let told = match self.kind {
             Kind::View => Output::default(),
-            kind => read_output(&self.output, kind == Kind::Lines)?,
+            kind => self.told.end(&self.output, kind == Kind::Lines)?,
         };
         fs::remove_file(&self.output).context("cannot remove what was traced")?;
         let seconds = |ticks: u64| ticks as f64 / TICKS_PER_SECOND;
@@ -252,35 +267,55 @@ struct Output {
     lost: Option<u64>,
     gaps: Option<u64>,
     ends_of_server: u64,
+    /// Bytes that were read.
+    at: u64,
+    /// The last whole line, if it is one of ours.
+    last: String,
 }
 
-fn read_output(file: &Path, ours: bool) -> Result<Output> {
-    let reader = BufReader::new(File::open(file).context("cannot read what was traced")?);
-    let server = format!("\"local_port\":{PORT},");
-    let (mut told, mut gaps, mut last) = (Output::default(), 0, String::new());
-    for line in reader.lines() {
-        let line = line.context("cannot read what was traced")?;
-        told.lines += 1;
-        if ours {
-            let seq = line
-                .split_once("\"seq\":")
-                .and_then(|(_, rest)| rest.split(',').next()?.parse::<u64>().ok());
-            gaps += u64::from(seq != Some(told.lines));
-            told.ends_of_server +=
-                u64::from(line.contains("\"event\":\"tcp_close\"") && line.contains(&server));
-            last = line;
+impl Output {
+    /// Reads the whole lines that are new.
+    fn read_on(&mut self, file: &Path, ours: bool) -> Result<()> {
+        const WHAT: &str = "cannot read what was traced";
+        let mut file = File::open(file).context(WHAT)?;
+        file.seek(SeekFrom::Start(self.at)).context(WHAT)?;
+        let mut reader = BufReader::new(file);
+        let server = format!("\"local_port\":{PORT},");
+        let mut line = String::new();
+        loop {
+            line.clear();
+            self.at += reader.read_line(&mut line).context(WHAT)? as u64;
+            let Some(text) = line.strip_suffix('\n') else {
+                // Half a line, or none.
+                self.at -= line.len() as u64;
+                return Ok(());
+            };
+            self.lines += 1;
+            if ours {
+                let seq = text
+                    .split_once("\"seq\":")
+                    .and_then(|(_, rest)| rest.split(',').next()?.parse::<u64>().ok());
+                *self.gaps.get_or_insert(0) += u64::from(seq != Some(self.lines));
+                self.ends_of_server +=
+                    u64::from(text.contains("\"event\":\"tcp_close\"") && text.contains(&server));
+                text.clone_into(&mut self.last);
+            }
         }
     }
-    if !ours {
-        return Ok(told);
+
+    /// Reads the rest.
+    fn end(mut self, file: &Path, ours: bool) -> Result<Self> {
+        self.read_on(file, ours)?;
+        if ours {
+            let stop: Value =
+                serde_json::from_str(&self.last).context("the last line is no JSON")?;
+            if stop["event"] != "stop" {
+                bail!("the last line is no stop: {}", self.last);
+            }
+            self.lost = stop["lost"].as_u64();
+        }
+        Ok(self)
     }
-    let stop: Value = serde_json::from_str(&last).context("the last line is no JSON")?;
-    if stop["event"] != "stop" {
-        bail!("the last line is no stop: {last}");
-    }
-    told.lost = stop["lost"].as_u64();
-    told.gaps = Some(gaps);
-    Ok(told)
 }
 
 fn child_of(pid: u32) -> Result<u32> {
@@ -337,7 +372,27 @@ pub fn maps(pid: u32) -> Result<Vec<Map>> {
 
 #[cfg(test)]
 mod tests {
-    use super::parse_stat;
+    use std::fs;
+
+    use super::{Output, parse_stat};
+
+    #[test]
+    fn what_is_written_meanwhile_is_read_once() {
+        let file = std::env::temp_dir().join(format!("tracer-bench-{}", std::process::id()));
+        fs::write(&file, "{\"seq\":1,\"a\":0}\n{\"seq\":2,").expect("a file");
+        let mut output = Output::default();
+        output.read_on(&file, true).expect("a line and a half");
+        assert_eq!((output.lines, output.at), (1, 16));
+        let rest =
+            "{\"seq\":1,\"a\":0}\n{\"seq\":2,\"a\":0}\n{\"seq\":4,\"event\":\"stop\",\"lost\":7}\n";
+        fs::write(&file, rest).expect("a file");
+        let output = output.end(&file, true).expect("a stop");
+        assert_eq!(
+            (output.lines, output.gaps, output.lost),
+            (3, Some(1), Some(7))
+        );
+        fs::remove_file(&file).expect("it was there");
+    }
 
     #[test]
     fn a_name_with_parentheses_does_not_shift_the_fields() {
