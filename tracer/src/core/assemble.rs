@@ -78,6 +78,7 @@ impl Run {
 /// What later events of an ended connection say of it.
 #[derive(Clone, Debug)]
 struct Ended {
+    birth_ns: u64,
     ids: Ids,
     verdict: Verdict,
     end_age_ms: Option<u64>,
@@ -227,7 +228,9 @@ impl Assembler {
         others: &mut dyn Others,
     ) -> Option<Event> {
         let cookie = finished.close.head.cookie;
-        if join::found_late(&finished.close.conn) && self.ended.remove(&cookie).is_some() {
+        let told = self.ended.get(&cookie);
+        if told.is_some_and(|told| join::told_before(&finished.close.conn, told.birth_ns)) {
+            self.ended.remove(&cookie);
             return None;
         }
         let facts = self.judge(finished);
@@ -244,6 +247,7 @@ impl Assembler {
             .forget(&finished.close.head, &finished.close.conn);
         if finished.held && self.ended.len() < ENDED_MAX {
             let ended = Ended {
+                birth_ns: finished.close.conn.birth_ns,
                 ids: ids.clone(),
                 verdict: facts.verdict,
                 end_age_ms: facts.end_age_ms,
@@ -639,6 +643,7 @@ impl Assembler {
                 let facts = self.judge(finished);
                 let (ids, end) = self.end_body(finished, &facts, names, others, false);
                 Ended {
+                    birth_ns: finished.close.conn.birth_ns,
                     ids,
                     verdict: facts.verdict,
                     end_age_ms: facts.end_age_ms,

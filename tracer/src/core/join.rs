@@ -84,9 +84,11 @@ pub enum Joined {
     Gone(u64),
 }
 
-/// The scan may meet a socket that is just being closed, after its end was told.
-pub fn found_late(conn: &Conn) -> bool {
-    conn.has(flag::RECOVERED) && conn.has(flag::PREEXISTING)
+/// Whether an end that was made good is one that was told, of the connection that began at `birth_ns`: the scan may meet
+/// a socket that is just being closed, and another thread's link may undo the mark that its end was seen. A socket that
+/// connected again has another birth.
+pub fn told_before(conn: &Conn, birth_ns: u64) -> bool {
+    conn.has(flag::RECOVERED) && (conn.has(flag::PREEXISTING) || conn.birth_ns == birth_ns)
 }
 
 struct Pending {
@@ -162,7 +164,8 @@ impl Joiner {
     fn closed(&mut self, close: &Record) {
         let conn = &close.conn;
         let cookie = close.head.cookie;
-        if found_late(conn) && self.pending.contains_key(&cookie) {
+        let told = self.pending.get(&cookie);
+        if told.is_some_and(|told| told_before(conn, told.finished.close.conn.birth_ns)) {
             return;
         }
         if let Some(peer) = self.pending.get_mut(&conn.peer_cookie) {
@@ -542,6 +545,22 @@ mod tests {
             let conn = &end.close.conn;
             assert_eq!((conn.owner, conn.attribution), (owner, attribution::ACCEPT));
         }
+    }
+
+    #[test]
+    fn an_end_that_was_told_is_not_made_good() {
+        let mut joiner = Joiner::new(RstReasons::default());
+        joiner.take(&record(kind::CLOSE, 1, 100));
+        let mut again = record(kind::CLOSE, 1, 101);
+        again.conn.flags |= flag::RECOVERED;
+        joiner.take(&again);
+        // The socket had connected again, and that end went unseen.
+        again.conn.birth_ns += 1;
+        let mut other = Joiner::new(RstReasons::default());
+        other.take(&record(kind::CLOSE, 1, 100));
+        other.take(&again);
+        assert_eq!(ends(&due(&mut joiner, 300)).len(), 1);
+        assert_eq!(ends(&due(&mut other, 300)).len(), 2);
     }
 
     #[test]
