@@ -54,7 +54,7 @@ pub struct Config {
     /// What of four bytes is the sysctl: it is a byte since 5.13, an int before.
     pub retries2_mask: u32,
     pub keepalive_probes_mask: u32,
-    /// Sets of keys in the tables `CONNS` and `PAIRS`.
+    /// Sets of the table of connections; `PAIRS` has its buckets in proportion.
     pub sets: u32,
     /// Filters on what is told. What is known does not depend on them.
     pub pids: AnyOf,

@@ -1,6 +1,6 @@
 //! Tables that need no lock and no look-up by the kernel: the keys of `*_KEYS`, in the sets of
-//! [`tracer_common::table`], and the slot that each gives. The kernel's hash map takes a spinlock and
-//! 150 ns for what takes 20 here; and a look-up is part of every run.
+//! [`tracer_common::table`], and the slot that each gives. The kernel's hash map takes a spinlock
+//! and a copy for each birth and end, and a look-up, which is part of every run, costs more there.
 //!
 //! A slot is claimed by adding the key to its 0. If two claim it at once, each reads a sum that is not
 //! its key and takes its own back. Programs may do no more than add before 5.12, and this needs none.

@@ -2,13 +2,15 @@
 //! kernels: all with CONFIG_FTRACE_SYSCALLS; the plain tracepoint, not raw sys_exit, so that only
 //!          these two calls are hooked
 //! context: process
-//! fields: task_struct.files → fdt → fd[ret] → file.private_data → socket.sk; of a child of fast
+//! fields: task_struct.files → fdt → fd[ret] → file.private_data → socket.sk, skc_family, sk_protocol; of a child of fast
 //!         open those of conns::meet
 //!
 //! Where the function cannot be hooked (accept_calls.rs). The exit side, so that an accept which was waiting when tracing began counts too. io_uring's
 //! accept is no call: the first send or receive tells its owner.
 
 use core::ffi::c_void;
+
+use aya_ebpf::{macros::tracepoint, programs::TracePointContext};
 
 use crate::{
     conns,
@@ -19,7 +21,6 @@ use crate::{
     sock::Sock,
     task,
 };
-use aya_ebpf::{macros::tracepoint, programs::TracePointContext};
 
 const RET_OFFSET: usize = 16;
 
