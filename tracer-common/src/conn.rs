@@ -56,16 +56,20 @@ pub mod flag {
     pub const TX_BEFORE_FIN: u32 = 1 << 17;
     /// ICMP reported an error before the end. A process may consume it unseen (SO_ERROR).
     pub const ICMP_ERROR: u32 = 1 << 18;
-    /// An active socket received payload since the link was made, a passive one sent some: what is
-    /// sent, received next begins a new exchange.
-    pub const ANSWERED: u32 = 1 << 19;
     /// The other end, on this node, closed first and has more to tell: it is linked, or its process
     /// exited.
     pub const PEER_TELLS: u32 = 1 << 20;
-    /// In the queue of a thread's `LAST_RX`.
-    pub const QUEUED: u32 = 1 << 21;
     /// The kernel gave it up because orphans were too many or memory too little.
     pub const OOM: u32 = 1 << 22;
+}
+
+/// Bits of [`Conn::exchange`].
+pub mod exchange {
+    /// An active socket received payload since the link was made, a passive one sent some: what is
+    /// sent, received next begins a new exchange.
+    pub const ANSWERED: u8 = 1 << 0;
+    /// In the queue of a thread's `LAST_RX`.
+    pub const QUEUED: u8 = 1 << 1;
 }
 
 /// One entry of the `CONNS` map, keyed by the address of `struct sock` and overwritten at every
@@ -112,7 +116,9 @@ pub struct Conn {
     pub read_errno: u16,
     pub write_errno: u16,
     /// `enum sk_rst_reason` of the RST sent before TCP_CLOSE.
-    pub rst_reason: u16,
+    pub rst_reason: u8,
+    /// Bits of [`exchange`]. A byte of its own because processes write it beside the socket's events.
+    pub exchange: u8,
     /// One of [`attribution`].
     pub attribution: u8,
     /// Timeouts or probes in a row of which the walk has told last; 0: it is not stalled. A byte of
@@ -150,6 +156,7 @@ impl Conn {
         read_errno: 0,
         write_errno: 0,
         rst_reason: 0,
+        exchange: 0,
         attribution: attribution::NONE,
         stalled: 0,
         copied_seq: 0,

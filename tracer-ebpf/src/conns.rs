@@ -53,7 +53,7 @@ pub fn at(slot: u32) -> Option<&'static mut Conn> {
 }
 
 /// The entry of `sk`. Entries are written by the socket's own events, which its lock orders; a
-/// process's accept or I/O beside them touches the owner alone.
+/// process's accept or I/O beside them touches owner, link and `exchange` alone, and adds to `flags`.
 #[inline(always)]
 pub fn get(sk: Sock) -> Option<&'static mut Conn> {
     get_key(sk.key())
@@ -205,19 +205,16 @@ pub fn establish_late(sk: Sock, conn: &mut Conn, tcp: Tcp) {
     }
 }
 
-/// The entry of a socket that is accepted. Without one it is older than tracing, or no run saw its birth: which of the
+/// An entry for a socket that is accepted and has none. It is older than tracing, or no run saw its birth: which of the
 /// two cannot be told.
 #[inline(always)]
 pub fn accepting(sk: Sock) -> Option<&'static mut Conn> {
-    match get(sk) {
-        Some(conn) => Some(conn),
-        None => insert(
-            sk,
-            flag::PASSIVE | flag::PREEXISTING,
-            Task::NONE,
-            attribution::NONE,
-        ),
-    }
+    insert(
+        sk,
+        flag::PASSIVE | flag::PREEXISTING,
+        Task::NONE,
+        attribution::NONE,
+    )
 }
 
 /// A process accepted a socket. A child of fast open answers from SYN_RECV: its peer may have taken

@@ -9,7 +9,9 @@
 //! in turn must not link those with each other.
 
 use aya_ebpf::helpers::bpf_get_current_pid_tgid;
-use tracer_common::conn::{Conn, LastRx, RX_PROCESSES, RX_QUEUE, RX_THREADS, Received, flag};
+use tracer_common::conn::{
+    Conn, LastRx, RX_PROCESSES, RX_QUEUE, RX_THREADS, Received, exchange, flag,
+};
 
 use crate::{
     conns,
@@ -22,6 +24,11 @@ use crate::{
 const QUEUE_TURNS: u64 = 8;
 
 const ENDED: u32 = flag::LOCAL_FIN | flag::PEER_FIN | flag::CLOSED;
+
+#[inline(always)]
+fn has(conn: &Conn, bit: u8) -> bool {
+    conn.exchange & bit != 0
+}
 
 #[inline(always)]
 fn thread_slot(pid_tgid: u64) -> u32 {
@@ -65,7 +72,7 @@ fn enqueue(last: &mut LastRx, sk: Sock, conn: &mut Conn) {
         last.first = last.end;
         return;
     }
-    conn.flags |= flag::QUEUED;
+    conn.exchange |= exchange::QUEUED;
     last.queue[(last.end % RX_QUEUE) as usize] = Received {
         sk: sk.key(),
         cookie: conn.cookie,
@@ -100,7 +107,7 @@ fn dequeue(last: &mut LastRx) -> Option<Received> {
 /// A request was answered without anybody's help.
 #[inline(always)]
 fn leave_queue(conn: &mut Conn) {
-    conn.flags &= !flag::QUEUED;
+    conn.exchange &= !exchange::QUEUED;
     let pid_tgid = bpf_get_current_pid_tgid();
     let Some(last) = LAST_RX.get_ptr_mut(thread_slot(pid_tgid)) else {
         return;
@@ -163,8 +170,8 @@ pub fn ending(conn: &mut Conn) {
 #[inline(always)]
 pub fn received(sk: Sock, conn: &mut Conn) {
     if conn.has(flag::ACTIVE) {
-        if conn.link_cookie != 0 && !conn.has(flag::ANSWERED) {
-            conn.flags |= flag::ANSWERED;
+        if conn.link_cookie != 0 && !has(conn, exchange::ANSWERED) {
+            conn.exchange |= exchange::ANSWERED;
         }
         return;
     }
@@ -172,9 +179,9 @@ pub fn received(sk: Sock, conn: &mut Conn) {
     let tid = pid_tgid as u32;
     let last = note(thread_slot(pid_tgid), pid_tgid, tid, sk.key(), conn.cookie);
     // The rest of a request that waits or was passed on is not another one.
-    let is_new = conn.link_cookie == 0 || conn.has(flag::ANSWERED);
+    let is_new = conn.link_cookie == 0 || has(conn, exchange::ANSWERED);
     if is_new
-        && !conn.has(flag::QUEUED)
+        && !has(conn, exchange::QUEUED)
         && let Some(last) = last
     {
         enqueue(last, sk, conn);
@@ -208,15 +215,15 @@ pub fn connecting(sk: Sock, conn: &mut Conn) {
 #[inline(always)]
 pub fn sent(sk: Sock, conn: &mut Conn) {
     if conn.has(flag::PASSIVE) {
-        if conn.link_cookie != 0 && !conn.has(flag::ANSWERED) {
-            conn.flags |= flag::ANSWERED;
+        if conn.link_cookie != 0 && !has(conn, exchange::ANSWERED) {
+            conn.exchange |= exchange::ANSWERED;
         }
-        if conn.has(flag::QUEUED) {
+        if has(conn, exchange::QUEUED) {
             leave_queue(conn);
         }
         return;
     }
-    if conn.has(ENDED) || (conn.link_cookie != 0 && !conn.has(flag::ANSWERED)) {
+    if conn.has(ENDED) || (conn.link_cookie != 0 && !has(conn, exchange::ANSWERED)) {
         return;
     }
     let pid_tgid = bpf_get_current_pid_tgid();
@@ -257,10 +264,10 @@ fn link(sk: Sock, conn: &mut Conn, slot: u32, who: u64) -> bool {
     conn.link_sk = last.sk;
     conn.link_cookie = last.cookie;
     conn.link_tid = last.tid as u32;
-    conn.flags &= !flag::ANSWERED;
+    conn.exchange &= !exchange::ANSWERED;
     other.link_sk = sk.key();
     other.link_cookie = conn.cookie;
     other.link_tid = last.tid as u32;
-    other.flags &= !(flag::ANSWERED | flag::QUEUED);
+    other.exchange = 0;
     true
 }

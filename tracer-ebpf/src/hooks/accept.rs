@@ -48,16 +48,19 @@ fn accepted(ctx: &TracePointContext) -> Option<()> {
     let socket = probe::<u64>(file, offset!(file_private_data))? as *const c_void;
     let sk = probe::<u64>(socket, offset!(socket_sk))? as *const c_void;
     let owner = task::current()?;
-    let socket = Sock::new(Pointer::untyped(sk));
-    if !socket.is_inet() {
-        return None;
-    }
-    if socket.is_msk() {
-        let _ = MPTCP_OWNERS.insert(sk as u64, owner, 0);
-    } else if socket.is_tcp() {
-        let conn = conns::accepting(socket)?;
-        conns::accepted(socket, conn, owner);
-        links::accepted(sk as u64, conn);
-    }
+    let sk = Sock::new(Pointer::untyped(sk));
+    let conn = match conns::get(sk) {
+        Some(conn) => conn,
+        None if !sk.is_inet() => return None,
+        None if sk.is_tcp() => conns::accepting(sk)?,
+        None => {
+            if sk.is_msk() {
+                let _ = MPTCP_OWNERS.insert(sk.key(), owner, 0);
+            }
+            return None;
+        }
+    };
+    conns::accepted(sk, conn, owner);
+    links::accepted(sk.key(), conn);
     Some(())
 }

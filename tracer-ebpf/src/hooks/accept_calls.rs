@@ -31,12 +31,22 @@ pub fn probe_accept(ctx: RetProbeContext) -> i32 {
 
 #[inline(always)]
 fn accepted(sk: Pointer) -> i32 {
-    if !sk.is_null()
-        && let Some(owner) = task::current()
-        && let Some(conn) = conns::accepting(Sock::new(sk))
-    {
-        conns::accepted(Sock::new(sk), conn, owner);
-        links::accepted(sk.number(), conn);
-    }
+    let _ = by_current(sk);
     0
+}
+
+#[inline(always)]
+fn by_current(sk: Pointer) -> Option<()> {
+    if sk.is_null() {
+        return None;
+    }
+    let owner = task::current()?;
+    let sk = Sock::new(sk);
+    let conn = match conns::get(sk) {
+        Some(conn) => conn,
+        None => conns::accepting(sk)?,
+    };
+    conns::accepted(sk, conn, owner);
+    links::accepted(sk.key(), conn);
+    Some(())
 }

@@ -25,6 +25,7 @@ use crate::{
     maps::MPTCP_OWNERS,
     read::{Pointer, copy},
     sock::Sock,
+    table::add_u32,
     task,
 };
 
@@ -114,8 +115,9 @@ fn on_error(sk: Sock, conn: &mut Conn, kind: u32, errno: i32) {
         return;
     }
     let sigpipe = kind == kind::SEND_ERROR && errno == EPIPE && signal::take_sigpipe();
-    if sigpipe {
-        conn.flags |= flag::SIGPIPE;
+    if sigpipe && !conn.has(flag::SIGPIPE) {
+        // The socket's own events may write these at the same moment.
+        add_u32(&raw mut conn.flags, flag::SIGPIPE);
     }
     conn.io_errors = conn.io_errors.saturating_add(1);
     let first = if kind == kind::SEND_ERROR {

@@ -91,7 +91,7 @@ fn from_full(sk: Sock, event: Event, answers: bool) {
             if !answers {
                 conn.flags |= flag::RST_SENT_ACTIVE;
             }
-            conn.rst_reason = event.code as u16;
+            conn.rst_reason = event.code.min(u8::MAX as u32) as u8;
         }
         emit::full(event, sk, tcp, conn, None);
     } else if let Some(conn) = conns::stand_in(scratch::SEND_RESET) {
