@@ -21,8 +21,8 @@ use crate::event::MAX_LINE_BYTES;
 /// Not world-readable: the lines name processes and peers.
 pub const MODE: u32 = 0o640;
 
-/// For a tracer that is just ending.
-const PATIENCE: Duration = Duration::from_secs(1);
+/// For a tracer that is just ending: kprobes take more than a second to be taken away on a slow machine.
+const PATIENCE: Duration = Duration::from_secs(5);
 const NAP: Duration = Duration::from_millis(20);
 
 /// How every line of ours begins as JSON.
