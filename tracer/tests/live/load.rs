@@ -142,9 +142,10 @@ fn twenty_thousand() {
     let recovered = strange.iter().filter(unseen).count();
     assert!(
         recovered == strange.len() && recovered <= recording.recovered(),
-        "{} records that fit nothing, {} recovered, such as\n{}",
+        "{} records that fit nothing, {} recovered, {} runs skipped, such as\n{}",
         strange.len(),
         recording.recovered(),
+        recording.missed_runs(),
         strange[..strange.len().min(5)].join("\n")
     );
     if recovered == 0 {

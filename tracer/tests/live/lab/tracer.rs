@@ -341,6 +341,12 @@ impl Recording {
         stop["recovered"].as_u64().unwrap_or(0) as usize
     }
 
+    /// Runs of its programs that the kernel skipped.
+    pub fn missed_runs(&self) -> u64 {
+        let stop = self.lines.last().map_or(&Value::Null, |line| &line.json);
+        stop["missed_runs"].as_u64().unwrap_or(0)
+    }
+
     /// Ends of such connections of which there is no record.
     pub fn hidden_ends(&self) -> usize {
         let told = |ports: &Ports| self.ends().filter(|line| ports_of(line) == *ports).count();
