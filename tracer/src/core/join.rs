@@ -85,8 +85,8 @@ pub enum Joined {
 }
 
 /// Whether an end that was made good is one that was told, of the connection that began at `birth_ns`: the scan may meet
-/// a socket that is just being closed, and another thread's link may undo the mark that its end was seen. A socket that
-/// connected again has another birth.
+/// a socket that is just being closed, or the mark that its end was seen may be lost. A socket that connected again has
+/// another birth.
 pub fn told_before(conn: &Conn, birth_ns: u64) -> bool {
     conn.has(flag::RECOVERED) && (conn.has(flag::PREEXISTING) || conn.birth_ns == birth_ns)
 }
