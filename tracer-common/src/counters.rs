@@ -37,4 +37,6 @@ counters! {
     RING_STALL = 12,
     /// kretprobe: the return of a send or receive was not seen.
     RETURNS_MISSED = 13,
+    /// State changes of which the first program's run was skipped, and which the second made good.
+    MADE_GOOD = 14,
 }

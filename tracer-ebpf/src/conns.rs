@@ -83,9 +83,20 @@ pub fn stand_in(slot: u32) -> Option<&'static mut Conn> {
     Some(empty(unsafe { &mut *place.cast::<MaybeUninit<Conn>>() }))
 }
 
-/// Makes a fresh entry, over whatever socket had this address before.
+/// Makes a fresh entry, over whatever socket had this address before. Counts those for which there is no
+/// room.
 #[inline(always)]
 pub fn insert(sk: Sock, flags: u32, owner: Task, how: u8) -> Option<&'static mut Conn> {
+    let conn = try_insert(sk, flags, owner, how);
+    if conn.is_none() {
+        count(counters::MAP_CONN);
+    }
+    conn
+}
+
+/// The same for what has been counted before, if there was no room.
+#[inline(always)]
+pub fn try_insert(sk: Sock, flags: u32, owner: Task, how: u8) -> Option<&'static mut Conn> {
     let key = sk.key();
     let conn = match get_key(key) {
         Some(conn) => conn,
@@ -111,12 +122,9 @@ pub fn insert(sk: Sock, flags: u32, owner: Task, how: u8) -> Option<&'static mut
 /// A new entry; what is in it is an old one's, but for the cookie.
 #[inline(always)]
 fn enter(key: u64) -> Option<&'static mut Conn> {
-    let entry = at(claim(key));
-    count(match entry {
-        Some(_) => counters::CONN_INSERTED,
-        None => counters::MAP_CONN,
-    });
-    entry
+    let entry = at(claim(key))?;
+    count(counters::CONN_INSERTED);
+    Some(entry)
 }
 
 /// An empty entry for what a scan has found, if no event has made one.
@@ -125,7 +133,10 @@ pub fn find(key: u64) -> Option<&'static mut Conn> {
     if get_key(key).is_some() {
         return None;
     }
-    let conn = enter(key)?;
+    let Some(conn) = enter(key) else {
+        count(counters::MAP_CONN);
+        return None;
+    };
     copy(conn, &raw const ZERO);
     Some(conn)
 }

@@ -24,6 +24,7 @@ struct Truth {
     has_rst_reason: bool,
     has_socket_cookie: bool,
     has_task_btf: bool,
+    preemptible_tracepoints: bool,
     /// Signals that the first choice does not serve, and what does.
     instead: &'static [(&'static str, &'static str)],
 }
@@ -40,6 +41,7 @@ const TRUTHS: &[Truth] = &[
         has_rst_reason: false,
         has_socket_cookie: false,
         has_task_btf: false,
+        preemptible_tracepoints: false,
         instead: &[
             ("rst_sent_without_socket", RESETS),
             ("icmp_error", "fentry:sock_def_error_report"),
@@ -54,6 +56,7 @@ const TRUTHS: &[Truth] = &[
         has_rst_reason: false,
         has_socket_cookie: true,
         has_task_btf: true,
+        preemptible_tracepoints: false,
         instead: &[
             ("rst_sent_without_socket", RESETS),
             ("write_error", SENDS),
@@ -80,6 +83,7 @@ const TRUTHS: &[Truth] = &[
     Truth {
         file: "7.3.4.btf",
         bytes_acked: 1608,
+        preemptible_tracepoints: true,
         ..LATE
     },
 ];
@@ -90,6 +94,7 @@ const LATE: Truth = Truth {
     has_rst_reason: true,
     has_socket_cookie: true,
     has_task_btf: true,
+    preemptible_tracepoints: false,
     instead: &[],
 };
 
@@ -108,12 +113,14 @@ fn every_kernel_gives_what_its_records_need() {
             layout.config.has_rst_reason != 0,
             layout.config.has_socket_cookie != 0,
             layout.config.has_task_btf != 0,
+            btf.preemptible_tracepoints(),
         );
         let due = (
             truth.bytes_acked,
             truth.has_rst_reason,
             truth.has_socket_cookie,
             truth.has_task_btf,
+            truth.preemptible_tracepoints,
         );
         assert_eq!(found, due, "{}", truth.file);
         // The same in all of them.
@@ -255,6 +262,7 @@ fn make_a_fixture() {
 const MORE_MEMBERS: &[&str] = &["repair", "tcp_usec_ts"];
 const MORE_FUNCTIONS: &[&str] = &["bpf_get_socket_ptr_cookie", "bpf_get_current_task_btf"];
 const MORE_TRACEPOINTS: &[&str] = &["mark_victim"];
+const MORE_TYPEDEFS: &[&str] = &["class_srcu_fast_notrace_t"];
 const ENUMS: &[&str] = &["sk_rst_reason"];
 
 /// Copies the types that tracer looks at: of structs the members that it names and their sizes, of functions and
@@ -358,7 +366,7 @@ impl<'a> Pruner<'a> {
         for way in SIGNALS.iter().flat_map(|signal| signal.ways(None)) {
             for part in way.parts {
                 match part.at {
-                    At::TpBtf(name) | At::RawTp(name) | At::WithArgs(name, _) => {
+                    At::TpBtf(name) | At::RawTp(name) | At::Again(name) | At::WithArgs(name, _) => {
                         tracepoints.insert(name)
                     }
                     At::Fentry(name)
@@ -372,6 +380,7 @@ impl<'a> Pruner<'a> {
         let typedefs: BTreeSet<String> = tracepoints
             .iter()
             .map(|name| format!("btf_trace_{name}"))
+            .chain(MORE_TYPEDEFS.iter().map(ToString::to_string))
             .collect();
         for id in 1..self.types.len() as u32 {
             let ty = self.types[id as usize];

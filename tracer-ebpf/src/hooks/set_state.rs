@@ -11,6 +11,11 @@
 //! CLOSE → LISTEN, → FIN_WAIT1, CLOSE_WAIT → LAST_ACK, and → CLOSE from a state that only a call
 //! leaves that way: without an error, or within close() (an error may be pending: IP_RECVERR), or
 //! with ECONNABORTED (tcp_abort: the killer). Not so for MPTCP subflows, which a worker drives.
+//!
+//! From 7.0 a thread can be preempted within a tracepoint, and while it waits for its turn every other run
+//! of that program on its CPU is skipped: hundreds of ends under load. There a second program comes after the
+//! first, with a count of its own, and does what the first has left undone. (bpf_preempt_disable does not help: the thread
+//! is preempted when it ends, which is within the program too.)
 
 use aya_ebpf::{
     macros::{btf_tracepoint, raw_tracepoint},
@@ -62,13 +67,79 @@ pub fn raw_set_state(ctx: RawTracePointContext) -> i32 {
     changed(sk, oldstate as u8, newstate as u8)
 }
 
+#[btf_tracepoint(function = "inet_sock_set_state")]
+pub fn set_state_again(ctx: BtfTracePointContext) -> i32 {
+    let sk = Sock::new(Pointer::typed(ctx.arg(0)));
+    let (oldstate, newstate): (i32, i32) = (ctx.arg(1), ctx.arg(2));
+    changed_unseen(sk, oldstate as u8, newstate as u8)
+}
+
+#[raw_tracepoint(tracepoint = "inet_sock_set_state")]
+pub fn raw_set_state_again(ctx: RawTracePointContext) -> i32 {
+    let sk = Sock::new(Pointer::untyped(ctx.arg(0)));
+    let (oldstate, newstate): (i32, i32) = (ctx.arg(1), ctx.arg(2));
+    changed_unseen(sk, oldstate as u8, newstate as u8)
+}
+
+/// Which of the two programs runs.
+#[derive(Clone, Copy, PartialEq)]
+enum Run {
+    First,
+    Again,
+}
+
+impl Run {
+    #[inline(always)]
+    fn insert(self, sk: Sock, flags: u32, owner: Task, how: u8) -> Option<&'static mut Conn> {
+        match self {
+            Run::First => conns::insert(sk, flags, owner, how),
+            Run::Again => conns::try_insert(sk, flags, owner, how),
+        }
+    }
+}
+
+#[inline(always)]
+fn changed_unseen(sk: Sock, oldstate: u8, newstate: u8) -> i32 {
+    if newstate == state::FIN_WAIT2 || oldstate == newstate || !sk.is_tcp() {
+        return 0;
+    }
+    let unseen = match conns::get(sk) {
+        Some(conn) => !was_seen(conn, newstate),
+        None => matches!(
+            newstate,
+            state::SYN_SENT | state::SYN_RECV | state::ESTABLISHED
+        ),
+    };
+    if unseen {
+        on_tcp(sk, oldstate, newstate, Run::Again);
+        if conns::get(sk).is_some_and(|conn| was_seen(conn, newstate)) {
+            count(counters::MADE_GOOD);
+        }
+    }
+    0
+}
+
+/// Whether a run has noted this change. The socket's lock keeps any other from coming between.
+#[inline(always)]
+fn was_seen(conn: &Conn, newstate: u8) -> bool {
+    match newstate {
+        state::SYN_SENT | state::SYN_RECV => !conn.has(flag::CLOSED),
+        state::ESTABLISHED => conn.established_ns != 0,
+        state::FIN_WAIT1 | state::LAST_ACK => conn.has(flag::LOCAL_FIN),
+        state::CLOSE_WAIT => conn.has(flag::PEER_FIN),
+        state::CLOSING => conn.has(flag::CLOSING),
+        state::CLOSE => conn.has(flag::CLOSED),
+        _ => true,
+    }
+}
+
 #[inline(always)]
 fn changed(sk: Sock, oldstate: u8, newstate: u8) -> i32 {
     if newstate == state::FIN_WAIT2 || oldstate == newstate {
         return 0;
     }
     if sk.is_tcp() {
-        on_tcp(sk, oldstate, newstate);
+        on_tcp(sk, oldstate, newstate, Run::First);
     } else if sk.is_msk() && newstate == state::SYN_SENT {
         remember_msk(sk);
     }
@@ -76,10 +147,10 @@ fn changed(sk: Sock, oldstate: u8, newstate: u8) -> i32 {
 }
 
 #[inline(always)]
-fn on_tcp(sk: Sock, oldstate: u8, newstate: u8) {
+fn on_tcp(sk: Sock, oldstate: u8, newstate: u8, run: Run) {
     match newstate {
         state::SYN_SENT => {
-            conns::insert(
+            run.insert(
                 sk,
                 flag::ACTIVE,
                 task::current_or_none(),
@@ -89,14 +160,14 @@ fn on_tcp(sk: Sock, oldstate: u8, newstate: u8) {
         state::SYN_RECV => {
             // From SYN_SENT it is a simultaneous open of a socket that is known already.
             if oldstate == state::LISTEN {
-                conns::insert(sk, flag::PASSIVE, Task::NONE, attribution::NONE);
+                run.insert(sk, flag::PASSIVE, Task::NONE, attribution::NONE);
             }
         }
-        state::ESTABLISHED => established(sk, oldstate),
+        state::ESTABLISHED => established(sk, oldstate, run),
         state::FIN_WAIT1 | state::LAST_ACK => {
             // A child of fast open that is closed before its handshake is over.
             if oldstate == state::SYN_RECV {
-                established(sk, oldstate);
+                established(sk, oldstate, run);
             }
             local_fin(sk);
         }
@@ -106,7 +177,7 @@ fn on_tcp(sk: Sock, oldstate: u8, newstate: u8) {
                 conns::listen(sk, owner);
             }
         }
-        state::CLOSE => close(sk, oldstate),
+        state::CLOSE => close(sk, oldstate, run),
         _ => (),
     }
 }
@@ -119,7 +190,7 @@ fn remember_msk(sk: Sock) {
 }
 
 #[inline(always)]
-fn established(sk: Sock, oldstate: u8) {
+fn established(sk: Sock, oldstate: u8, run: Run) {
     let Some(tcp) = sk.tcp() else { return };
     // The birth may have been missed: a nested run, or tracing began within the handshake.
     let role = match oldstate {
@@ -128,7 +199,7 @@ fn established(sk: Sock, oldstate: u8) {
     };
     let conn = match conns::get(sk) {
         Some(conn) => Some(conn),
-        None => conns::insert(sk, role, Task::NONE, attribution::NONE),
+        None => run.insert(sk, role, Task::NONE, attribution::NONE),
     };
     if let Some(conn) = conn {
         conns::establish(sk, conn, tcp);
@@ -209,7 +280,7 @@ fn set_closer(conn: &mut Conn, tcp: Tcp, current: Task) {
 }
 
 #[inline(always)]
-fn close(sk: Sock, oldstate: u8) {
+fn close(sk: Sock, oldstate: u8, run: Run) {
     if oldstate == state::LISTEN {
         conns::unlisten(sk, listening_port(sk));
         return;
@@ -224,7 +295,8 @@ fn close(sk: Sock, oldstate: u8) {
         conns::catch_up(sk, conn);
         report(sk, tcp, conn, oldstate);
         pairs::stop_waiting(sk, conn);
-    } else if oldstate != state::SYN_RECV
+    } else if run == Run::First
+        && oldstate != state::SYN_RECV
         && let Some(conn) = conns::stand_in(scratch::SET_STATE)
     {
         conn.flags = flag::UNTRACKED;

@@ -376,6 +376,17 @@ fn attach_part(ebpf: &mut Ebpf, part: &Part, btf: &Btf) -> Result<(), ProgramErr
             program.load()?;
             program.attach(name)?;
         }
+        At::Again(name) => match program {
+            Program::BtfTracePoint(program) => {
+                program.load(name, btf)?;
+                program.attach()?;
+            }
+            program => {
+                let program: &mut RawTracePoint = program.try_into()?;
+                program.load()?;
+                program.attach(name)?;
+            }
+        },
         At::Kprobe(name) | At::Kretprobe(name, None) => probe(program, name)?,
         At::Kretprobe(name, Some(entry)) => {
             let entry = ebpf.program_mut(entry).ok_or(ProgramError::NotLoaded)?;

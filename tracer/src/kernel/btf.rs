@@ -267,6 +267,13 @@ impl<'a> Btf<'a> {
             .collect()
     }
 
+    /// Whether a thread may be preempted within a tracepoint: from 7.0 the guard of this type keeps its programs, and
+    /// preemption is not disabled.
+    pub fn preemptible_tracepoints(&self) -> bool {
+        let guard: &[u8] = b"class_srcu_fast_notrace_t";
+        self.by_name.contains_key(&(kind::TYPEDEF, guard))
+    }
+
     /// Whether the kernel has a function of this name.
     pub fn has_function(&self, name: &str) -> bool {
         self.by_name.contains_key(&(kind::FUNC, name.as_bytes()))

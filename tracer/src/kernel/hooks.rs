@@ -35,7 +35,7 @@ pub struct Part {
     /// Its name in the object file.
     pub program: &'static str,
     pub at: At,
-    /// A kernel without this function does the same by another part's.
+    /// A kernel that has no such function, or needs no such program, does without.
     pub optional: bool,
 }
 
@@ -49,6 +49,9 @@ pub enum At {
     /// A function and how many arguments it has: what it returns is read behind them.
     Fexit(&'static str, usize),
     RawTp(&'static str),
+    /// The same tracepoint as the part before, for what that program's skipped runs have left undone; where
+    /// a tracepoint can be preempted (7.0).
+    Again(&'static str),
     Kprobe(&'static str),
     /// A function, and the program at its entry that keeps what it was called with.
     Kretprobe(&'static str, Option<&'static str>),
@@ -62,6 +65,14 @@ const fn part(program: &'static str, at: At) -> Part {
         program,
         at,
         optional: false,
+    }
+}
+
+const fn again(program: &'static str, tracepoint: &'static str) -> Part {
+    Part {
+        program,
+        at: At::Again(tracepoint),
+        optional: true,
     }
 }
 
@@ -246,8 +257,14 @@ pub const SIGNALS: [Signal; 13] = [
         name: "state",
         blind: None,
         ways: &[
-            tracepoint(&[part("set_state", At::TpBtf("inet_sock_set_state"))]),
-            probes(&[part("raw_set_state", At::RawTp("inet_sock_set_state"))]),
+            tracepoint(&[
+                part("set_state", At::TpBtf("inet_sock_set_state")),
+                again("set_state_again", "inet_sock_set_state"),
+            ]),
+            probes(&[
+                part("raw_set_state", At::RawTp("inet_sock_set_state")),
+                again("raw_set_state_again", "inet_sock_set_state"),
+            ]),
         ],
     },
 ];
@@ -298,6 +315,8 @@ impl At {
                 .tracepoint_args(name)
                 .is_none()
                 .then(|| "this kernel has no such tracepoint".to_owned()),
+            At::Again(_) => (!types.preemptible_tracepoints())
+                .then(|| "this kernel's tracepoints are not preempted".to_owned()),
             // tracefs knows, when it is tried.
             At::Tracepoint(..) => None,
             At::Fentry(name) | At::Kprobe(name) | At::Kretprobe(name, _) => types
@@ -333,6 +352,7 @@ impl fmt::Display for Way {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (number, part) in self.parts.iter().enumerate() {
             let (kind, name) = match part.at {
+                At::Again(_) => continue,
                 At::WithArgs(name, _) if self.is_raw() => ("raw_tp", name),
                 At::TpBtf(name) | At::WithArgs(name, _) => ("tp_btf", name),
                 At::RawTp(name) => ("raw_tp", name),

@@ -22,7 +22,7 @@ pub struct Reading {
     /// Entries of the connection map.
     pub connections: u64,
     /// Runs that the kernel skipped because the program was running on that CPU already, or because a
-    /// kretprobe watches only so many calls at once.
+    /// kretprobe watches only so many calls at once, without those that a second program made good at once.
     pub missed_runs: u64,
 }
 
@@ -65,11 +65,12 @@ impl Losses {
             syn_recv_ended: value(counters::SYN_RECV_ENDED),
             connections: value(counters::CONN_INSERTED)
                 .saturating_sub(value(counters::CONN_REMOVED)),
-            missed_runs: attached
+            missed_runs: (attached
                 .programs()
                 .map(|(_, program)| missed_runs(program))
                 .sum::<u64>()
-                + value(counters::RETURNS_MISSED),
+                + value(counters::RETURNS_MISSED))
+            .saturating_sub(value(counters::MADE_GOOD)),
         }
     }
 
