@@ -334,7 +334,8 @@ keys! {
         hooks: u64,
         /// Ends whose TCP_CLOSE was missed and made good when the socket was destroyed.
         recovered: u64,
-        /// Runs that the kernel skipped because the program was running on that CPU already.
+        /// Runs that the kernel skipped because the program was running on that CPU already, and that no second program
+        /// made good.
         missed_runs: u64,
         /// Passive sockets that never left SYN_RECV.
         syn_recv_ended: u64,
@@ -360,7 +361,8 @@ keys! {
         lost_kinds: Counts,
         /// Ends whose TCP_CLOSE was missed and made good when the socket was destroyed.
         recovered: u64,
-        /// Runs that the kernel skipped because the program was running on that CPU already.
+        /// Runs that the kernel skipped because the program was running on that CPU already, and that no second program
+        /// made good.
         missed_runs: u64,
         /// Passive sockets that never left SYN_RECV.
         syn_recv_ended: u64,

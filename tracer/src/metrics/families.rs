@@ -89,7 +89,7 @@ families! {
     RING_BYTES = Gauge "tracer_ring_size_bytes" [];
     /// Whether a hook serves this signal.
     PROBE_ATTACHED = Gauge "tracer_probe_attached" ["probe", "hook"];
-    /// Runs of hooks that the kernel skipped because the program was running on that CPU already.
+    /// Runs of hooks that the kernel skipped because the program was running on that CPU already, and that no second program made good.
     MISSED_RUNS = Counter "tracer_missed_runs_total" [];
     /// Ends whose TCP_CLOSE was missed and made good when the socket was destroyed.
     RECOVERED = Counter "tracer_recovered_ends_total" [];
