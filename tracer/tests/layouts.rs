@@ -132,6 +132,26 @@ fn every_kernel_gives_what_its_records_need() {
     }
 }
 
+#[test]
+fn every_reason_of_a_rst_is_explained() {
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/rst-reasons.md");
+    let page = fs::read_to_string(page).expect("docs/rst-reasons.md");
+    for truth in TRUTHS.iter().filter(|truth| truth.has_rst_reason) {
+        let bytes = fs::read(folder().join(truth.file)).expect(truth.file);
+        let btf = Btf::parse(&bytes).expect(truth.file);
+        let reasons = Layout::resolve(&btf, JIFFY_NS)
+            .expect(truth.file)
+            .rst_reasons;
+        let names = (0..256).filter_map(|value| reasons.name(value));
+        let names: Vec<&str> = names.filter(|name| *name != "max").collect();
+        assert!(names.len() >= 25, "{}: {names:?}", truth.file);
+        for name in names {
+            let row = format!("\n| `{name}` | ");
+            assert!(page.contains(&row), "{name} of {}", truth.file);
+        }
+    }
+}
+
 /// The first way for which the kernel has everything.
 #[test]
 fn every_signal_has_a_hook_in_every_kernel() {

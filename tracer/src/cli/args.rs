@@ -344,7 +344,7 @@ pub enum Sub {
     Replay(Box<Replay>),
     /// Say what a reason, a pattern or a hint means and what to check next
     Explain {
-        /// A value of the keys `reason` or `pattern`, or one of `hints`
+        /// A value of the keys `reason`, `pattern` or `rst_reason`, or one of `hints`
         #[arg(value_name = "REASON|PATTERN|HINT", value_parser = Names(explain::names))]
         name: String,
     },

@@ -1,4 +1,4 @@
-//! `tracer explain`: the page of a reason, a pattern or a hint, built in so that it is at hand at night on
+//! `tracer explain`: the page of a reason, a pattern, a hint or a RST, built in so that it is at hand at night on
 //! a machine without documentation.
 
 use clap::builder::PossibleValue;
@@ -66,6 +66,27 @@ pages! {
     Normal = "normal",
 }
 
+/// The table of the kernel's reasons for a RST: name, what it met, what to check next.
+const RST_REASONS: &str = include_str!("../../../docs/rst-reasons.md");
+
+/// The page of a reason for a RST, from its row.
+fn of_rst(name: &str) -> Option<String> {
+    let row = rst_rows().find(|row| row[0] == name)?;
+    let [name, met, check] = row;
+    Some(format!(
+        "# {name}\n\nWhy this node's kernel sent a RST (`rst_reason`). {met}\n\n## What to check next\n\n{check}\n"
+    ))
+}
+
+fn rst_rows() -> impl Iterator<Item = [&'static str; 3]> {
+    RST_REASONS.lines().filter_map(|line| {
+        let row = line.strip_prefix("| `")?.strip_suffix(" |")?;
+        let (name, rest) = row.split_once("` | ")?;
+        let (met, check) = rest.split_once(" | ")?;
+        Some([name, met, check])
+    })
+}
+
 /// The names that have a page, for help and completions.
 pub fn names() -> Vec<PossibleValue> {
     let reasons = Reason::ALL
@@ -88,14 +109,15 @@ pub fn page(name: &str) -> Result<String, Usage> {
     if let Some(timeout) = BUILT_IN.get(name) {
         return Ok(timeout.page());
     }
-    page.map(str::to_owned).map_err(|()| {
+    let page = page.map(str::to_owned).ok().or_else(|| of_rst(&wanted));
+    page.ok_or_else(|| {
         let names: Vec<_> = names()
             .iter()
             .map(|name| name.get_name().to_owned())
             .collect();
         Usage(format!(
-            "explain {name:?}: expected a hint (docs/timeouts.md lists them), or a reason or a pattern, \
-             one of {}",
+            "explain {name:?}: expected a hint (docs/timeouts.md lists them), a RST's reason (docs/rst-reasons.md), or a \
+             reason or a pattern, one of {}",
             names.join(", ")
         ))
     })
@@ -153,6 +175,19 @@ mod tests {
             })
             .collect();
         assert_eq!(files, names);
+    }
+
+    #[test]
+    fn every_reason_of_a_rst_has_a_row() {
+        let names: BTreeSet<_> = rst_rows().map(|row| row[0]).collect();
+        let rows = RST_REASONS.lines().filter(|line| line.starts_with("| `"));
+        assert_eq!(names.len(), rows.count());
+        let page = page("TCP-timewait-socket").expect("a page");
+        assert!(page.starts_with("# tcp_timewait_socket\n"), "{page}");
+        assert!(page.contains("\n## What to check next\n"), "{page}");
+        for (name, ..) in all() {
+            assert!(!names.contains(name), "{name}");
+        }
     }
 
     #[test]

@@ -83,6 +83,13 @@ impl Told {
         (local.min(peer), local.max(peer))
     }
 
+    fn is_near(&self, other: &Told) -> bool {
+        let is_other = !std::ptr::eq(self, other) && self.netns == other.netns;
+        is_other
+            && self.ports() == other.ports()
+            && self.mono_us.abs_diff(other.mono_us) < 1_000_000
+    }
+
     /// The kernel runs no program inside itself, so an end may be made good without its cause; `stop` counts these.
     fn was_recovered(&self) -> bool {
         self.event == "tcp_close" && self.state.is_none()
@@ -211,11 +218,20 @@ pub struct Judgement {
 }
 
 impl Judgement {
-    fn wrong(&mut self, key: &'static str, due: String, entry: &Entry, told: &Told) {
-        self.wrong
-            .entry(key)
-            .or_default()
-            .push(format!("due {due}\n    {entry:?}\n    {told:?}"));
+    fn wrong(
+        &mut self,
+        records: &Records,
+        key: &'static str,
+        due: String,
+        entry: &Entry,
+        told: &Told,
+    ) {
+        let mut text = format!("due {due}\n    {entry:?}\n    {told:?}");
+        // The other end, and whoever had these ports before and after.
+        for other in records.ends.iter().filter(|other| other.is_near(told)) {
+            text += &format!("\n    beside {other:?}");
+        }
+        self.wrong.entry(key).or_default().push(text);
     }
 
     pub fn summary(&self, records: &Records) -> String {
@@ -493,7 +509,7 @@ fn has_heir(of_pid: &[&Entry], entry: &Entry) -> bool {
 fn one(judgement: &mut Judgement, records: &Records, entry: &Entry, told: &Told, same_tick: bool) {
     let mut check = |key, is_right: bool, due: String| {
         if !is_right {
-            judgement.wrong(key, due, entry, told);
+            judgement.wrong(records, key, due, entry, told);
         }
     };
     let verdict = (
@@ -660,7 +676,7 @@ fn pair(
         }
         let mut check = |key, is_right: bool, due: String| {
             if !is_right {
-                judgement.wrong(key, due, entry, told);
+                judgement.wrong(records, key, due, entry, told);
             }
         };
         check(
