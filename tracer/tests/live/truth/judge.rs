@@ -106,6 +106,8 @@ pub struct Records {
     /// What a line of these namespaces contains.
     marks: Vec<String>,
     ends: Vec<Told>,
+    /// RSTs as they were written, by their ports.
+    resets: HashMap<Ports, Vec<String>>,
     /// Failed calls that were written as lines of their own, by socket.
     io_errors: HashMap<u64, Vec<String>>,
     pub lost: u64,
@@ -166,6 +168,18 @@ impl Records {
             let told = serde_json::from_str(line);
             self.ends
                 .push(told.unwrap_or_else(|error| panic!("{error}: {line}")));
+        } else if is("tcp_reset") {
+            #[derive(Deserialize)]
+            struct Reset {
+                local_port: Option<u16>,
+                peer_port: Option<u16>,
+            }
+            let reset: Reset = serde_json::from_str(line).expect("a line of JSON");
+            if let (Some(local), Some(peer)) = (reset.local_port, reset.peer_port) {
+                let ports = (local.min(peer), local.max(peer));
+                let resets = self.resets.entry(ports).or_default();
+                resets.push(line.trim_end().to_owned());
+            }
         } else if is("tcp_io_error") {
             #[derive(Deserialize)]
             struct Failed {
@@ -230,6 +244,9 @@ impl Judgement {
         // The other end, and whoever had these ports before and after.
         for other in records.ends.iter().filter(|other| other.is_near(told)) {
             text += &format!("\n    beside {other:?}");
+        }
+        for reset in records.resets.get(&told.ports()).into_iter().flatten() {
+            text += &format!("\n    with {reset}");
         }
         self.wrong.entry(key).or_default().push(text);
     }
