@@ -41,8 +41,6 @@ pub mod flag {
     pub const RST_SENT_ACTIVE: u32 = 1 << 8;
     /// TCP_CLOSE was reported.
     pub const CLOSED: u32 = 1 << 9;
-    /// A SIGPIPE was generated for a send on it.
-    pub const SIGPIPE: u32 = 1 << 10;
     /// The final state change ran in the context of `closer`.
     pub const CLOSE_IN_TASK: u32 = 1 << 11;
     /// No run saw TCP_CLOSE: made good at tcp_destroy_sock.
@@ -61,6 +59,10 @@ pub mod flag {
     pub const PEER_TELLS: u32 = 1 << 20;
     /// The kernel gave it up because orphans were too many or memory too little.
     pub const OOM: u32 = 1 << 22;
+    /// A SIGPIPE was generated for a send on it. Threads that send at the same moment each add one: there is
+    /// room for three, and what is beyond overflows into nothing.
+    pub const SIGPIPE: u32 = 3 << 30;
+    pub const ONE_SIGPIPE: u32 = 1 << 30;
 }
 
 /// Bits of [`Conn::exchange`].

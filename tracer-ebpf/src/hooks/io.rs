@@ -117,7 +117,7 @@ fn on_error(sk: Sock, conn: &mut Conn, kind: u32, errno: i32) {
     let sigpipe = kind == kind::SEND_ERROR && errno == EPIPE && signal::take_sigpipe();
     if sigpipe && !conn.has(flag::SIGPIPE) {
         // The socket's own events may write these at the same moment.
-        add_u32(&raw mut conn.flags, flag::SIGPIPE);
+        add_u32(&raw mut conn.flags, flag::ONE_SIGPIPE);
     }
     conn.io_errors = conn.io_errors.saturating_add(1);
     let first = if kind == kind::SEND_ERROR {
