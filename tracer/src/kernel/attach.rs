@@ -333,6 +333,11 @@ fn attach_way(ebpf: &mut Ebpf, way: &Way, kernel: Kernel<'_>) -> Result<(), Refu
     let parts: Vec<&Part> = way.needed(kernel.types).collect();
     for (number, part) in parts.iter().enumerate() {
         if let Err(error) = attach_part(ebpf, part, kernel.btf) {
+            if let At::Again(_) = part.at {
+                let error = chain(&error);
+                tracing::warn!(%error, "what {way} is kept from when it is preempted is not made good");
+                continue;
+            }
             for attached in &parts[..=number] {
                 unload(ebpf, attached);
             }
