@@ -454,6 +454,9 @@ pub fn judge(
     for entry in entries {
         by_pid.entry(entry.pid).or_default().push(entry);
     }
+    for list in by_pid.values_mut() {
+        list.sort_by_key(|entry| entry.owned_us);
+    }
     let mut both: HashMap<u64, Vec<usize>> = HashMap::new();
     for (at, entry) in entries.iter().enumerate() {
         if entry.number != 0 {
@@ -515,11 +518,13 @@ pub fn judge(
 const TICK_US: i64 = 10_000;
 
 /// Whether a process of another image had this one's pid so soon after it that /proc cannot tell them apart.
+/// `of_pid`: in the order of time.
 fn has_heir(of_pid: &[&Entry], entry: &Entry) -> bool {
-    of_pid.iter().any(|other| {
-        let later_us = other.owned_us - entry.owned_us;
-        other.exe != entry.exe && (0..2 * TICK_US).contains(&later_us)
-    })
+    let first = of_pid.partition_point(|other| other.owned_us < entry.owned_us);
+    of_pid[first..]
+        .iter()
+        .take_while(|other| other.owned_us < entry.owned_us + 2 * TICK_US)
+        .any(|other| other.exe != entry.exe)
 }
 
 /// A record by itself. `same_tick`: see [`has_heir`].
