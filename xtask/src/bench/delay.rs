@@ -55,7 +55,7 @@ impl Delays {
 
 fn sample(binary: &Path) -> Result<Vec<f64>> {
     let mut tracer = Command::new(binary)
-        .args(["-o", "json", "--event", "tcp_close"])
+        .args(["-o", "json", "--events", "tcp_close"])
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::null())
