@@ -88,7 +88,9 @@ pub fn bench(options: &Options) -> Result<ExitCode> {
         );
         return Ok(ExitCode::SUCCESS);
     }
-    let report = measure(options, &binary, &folder)?;
+    let mut report = Report::new(options.rounds, options.seconds)?;
+    // What was measured before something failed is shown, too.
+    let measured = measure(options, &binary, &folder, &mut report);
     let mut out = io::stdout().lock();
     report
         .write_table(&mut out)
@@ -98,7 +100,7 @@ pub fn bench(options: &Options) -> Result<ExitCode> {
         fs::write(file, report.json())
             .with_context(|| format!("cannot write {}", file.display()))?;
     }
-    Ok(ExitCode::SUCCESS)
+    measured.map(|()| ExitCode::SUCCESS)
 }
 
 /// Opens and ends connections, for the measurement of programs.
@@ -125,12 +127,16 @@ pub fn drive(own: Own, seconds: u64) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn measure(options: &Options, binary: &Path, folder: &Path) -> Result<Report> {
+fn measure(
+    options: &Options,
+    binary: &Path,
+    folder: &Path,
+    report: &mut Report,
+) -> Result<()> {
     let chosen = |part: &Option<String>, name: &str| {
         part.as_ref()
             .is_none_or(|part| name.contains(part.as_str()))
     };
-    let mut report = Report::new(options.rounds, options.seconds)?;
     let tracers: Vec<_> = Tracer::all(binary)
         .into_iter()
         .filter(|tracer| chosen(&options.tracer, tracer.name))
@@ -176,5 +182,5 @@ fn measure(options: &Options, binary: &Path, folder: &Path) -> Result<Report> {
         }
         report.delays = Delays::measure(binary, folder)?;
     }
-    Ok(report)
+    Ok(())
 }
