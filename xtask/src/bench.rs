@@ -127,12 +127,7 @@ pub fn drive(own: Own, seconds: u64) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn measure(
-    options: &Options,
-    binary: &Path,
-    folder: &Path,
-    report: &mut Report,
-) -> Result<()> {
+fn measure(options: &Options, binary: &Path, folder: &Path, report: &mut Report) -> Result<()> {
     let chosen = |part: &Option<String>, name: &str| {
         part.as_ref()
             .is_none_or(|part| name.contains(part.as_str()))
