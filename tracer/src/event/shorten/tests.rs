@@ -240,6 +240,7 @@ fn line(event: &Event) -> (Vec<u8>, Value) {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "takes the interpreter very long")]
 fn no_text_however_hostile_makes_a_line_too_long() {
     let mut random = Random(23);
     for kind in Kind::ALL {
