@@ -162,7 +162,7 @@ unknown\:"The kernel'\''s traces do not say."))' \
 _arguments "${_arguments_options[@]}" : \
 '-h[Print help (see more with '\''--help'\'')]' \
 '--help[Print help (see more with '\''--help'\'')]' \
-':name -- A value of the keys `reason` or `pattern`, or one of `hints`:((fin_local\:"We closed first\: our FIN began the end."
+':name -- A value of the keys `reason`, `pattern` or `rst_reason`, or one of `hints`:((fin_local\:"We closed first\: our FIN began the end."
 fin_peer\:"The peer closed first\: its FIN began the end."
 fin_both\:"Both ends closed at once\: the FINs crossed."
 fin_peer_rst\:"The broken pipe\: the peer closed, we wrote, and the peer answered with a RST."
