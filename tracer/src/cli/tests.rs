@@ -399,7 +399,7 @@ fn commands() {
         Ok(Command::Doctor(false, Hooks::Kprobe, log))
     );
     assert!(printed(&["explain", "fin_peer_rst"]).starts_with("# fin_peer_rst\n"));
-    assert!(wrong(&["explain", "x"], &[]).contains("a reason or a pattern"));
+    assert!(wrong(&["explain", "x"], &[]).contains("or a reason or a pattern"));
     let schema: serde_json::Value = serde_json::from_str(&printed(&["schema"])).expect("JSON");
     assert!(schema["oneOf"].is_array());
     assert_eq!(
